@@ -1,0 +1,31 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The written order of long sums: leaves of 256 consecutive terms summed serially, then a tree that adds neighbours
+// pairwise, level by level; an odd last node moves up alone. The result depends on the terms and their number only.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "narrowgauge/numerics/ieee_rn.hpp"
+
+namespace ng {
+
+constexpr std::size_t kSummationLeaf = 256;
+
+/// Adds up partial sums in place (leaf results in order); returns the root. `partials` is overwritten.
+NG_HD double reduce_tree(double* partials, std::size_t count) {
+    if (count == 0) return 0.0;
+    while (count > 1) {
+        const std::size_t pairs = count / 2;
+        for (std::size_t i = 0; i < pairs; ++i) partials[i] = add_rn(partials[2 * i], partials[2 * i + 1]);
+        if ((count & 1) != 0) partials[pairs] = partials[count - 1];
+        count = pairs + (count & 1);
+    }
+    return partials[0];
+}
+
+/// Number of leaves of a sum of `terms` terms.
+NG_HD constexpr std::size_t summation_leaves(std::size_t terms) { return (terms + kSummationLeaf - 1) / kSummationLeaf; }
+
+}  // namespace ng
