@@ -297,6 +297,44 @@ TEST(OracleIdentities, OneTokenOneChannelByHand) {
   EXPECT_NEAR(parts.z, 0.125 * std::pow(std::log(e0 + e1), 2), kRounding);
 }
 
+// As above with two tokens and a silent expert: scores are q.k / sqrt(2), turned by position 1 only.
+TEST(OracleIdentities, TwoTokenAttentionByHand) {
+  ModelConfig c;
+  c.vocabulary = 3;
+  c.layers = 1;
+  c.hidden = 1;
+  c.heads = c.kv_heads = 1;
+  c.head_dim = 2;
+  c.dense_layers = 1;
+  c.dense_width = 1;
+  Parameters p;
+  p["embedding"] = {0.5, -0.9, 0};
+  p["layer.0/attn_norm"] = {1.0};
+  p["layer.0/attn_qkv"] = {1.2, 0.4, -0.7, 0.8, 0.6, -1.1};  // q0 q1 k0 k1 v0 v1
+  p["layer.0/attn_out"] = {1.0, 0.5};
+  p["layer.0/ffn_norm"] = {1.0};
+  p["layer.0/dense_fc1"] = {1.0, 1.0};
+  p["layer.0/dense_fc2"] = {0.0};
+  p["final_norm"] = {1.0};
+  p["head"] = {0.3, -0.8, 0.1};
+  const auto norm = [](double x) { return x / std::sqrt(x * x + 1e-5); };
+  const double h0 = norm(0.5);
+  const double h1 = norm(-0.9);
+  const double cosine = std::cos(1.0);
+  const double sine = std::sin(1.0);
+  const double q0 = (1.2 * cosine - 0.4 * sine) * h1;
+  const double q1 = (0.4 * cosine + 1.2 * sine) * h1;
+  const double with_first = (q0 * -0.7 + q1 * 0.8) * h0 / std::sqrt(2.0);
+  const double with_itself = (1.2 * -0.7 + 0.4 * 0.8) * h1 * h1 / std::sqrt(2.0);
+  const double first = std::exp(with_first) / (std::exp(with_first) + std::exp(with_itself));
+  const double value = 0.6 * 1.0 - 1.1 * 0.5;
+  const double x = -0.9 + value * (first * h0 + (1 - first) * h1);
+  const double h = norm(x);
+  const double sum = std::exp(0.3 * h) + std::exp(-0.8 * h) + std::exp(0.1 * h);
+  const LossParts parts = loss(c, p, {0, 1}, {0, 2}, 1, 2);
+  EXPECT_NEAR(parts.token_losses[1], std::log(sum) - 0.1 * h, kRounding);
+}
+
 TEST(OracleIdentities, RejectsWhatDoesNotFit) {
   const Problem p = problem_of(base_config());
   Problem missing = p;
