@@ -1,0 +1,129 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// What a device can do: about thirty coarse operations, each as large as the fusion that a fast device wants. Everything
+// the model computes goes through here. Operations are deterministic and independent of threads; each says what is
+// rounded and in which order sums run. All pointers in views are memory of this backend. Errors: NG_CHECK for broken
+// promises, ng::MachineError for memory.
+#pragma once
+
+#include <cstddef>
+#include <memory>
+#include <span>
+#include <string>
+
+#include "narrowgauge/backend/operations.hpp"
+#include "narrowgauge/numerics/gemm_spec.hpp"
+
+namespace ng {
+
+/// Whether an operation's bytes are the same on every backend. Bitwise operations may be compared byte for byte.
+enum class ParityClass : std::uint8_t { bitwise, own_order };
+
+class Backend {
+  public:
+    virtual ~Backend() = default;
+
+    virtual std::string name() const = 0;                 ///< "cpu", "cuda"
+    virtual std::string device() const = 0;               ///< what it runs on, in words
+    virtual Arithmetic arithmetic() const = 0;            ///< of the products
+    virtual void set_tap(Tap* tap) = 0;                   ///< nullptr: nobody looks
+
+    // ---- memory
+    virtual Buffer allocate(std::size_t bytes) = 0;       ///< not initialised
+    virtual void fill_zero(const TensorView& view) = 0;
+    virtual void upload(const TensorView& to, const void* from) = 0;    ///< contiguous host data
+    virtual void download(void* to, const TensorView& from) const = 0;
+    Tensor tensor(Dtype dtype, std::int64_t rows, std::int64_t cols);   ///< allocate + make_tensor
+    Tensor zeros(Dtype dtype, std::int64_t rows, std::int64_t cols);
+
+    // ---- forms of a tensor
+    /// All requested forms of `x` from one read. Plain forms of x's own dtype alias it. `groups`: rows of experts.
+    virtual TensorForms produce(const StepContext& context, const Tensor& x, const RowGroups& groups,
+                                std::span<const FormRequest> requests) = 0;
+    /// One quantized form; what `produce` does for each request. x is f32 or bf16.
+    virtual QuantizedTensor quantize(const StepContext& context, const TensorView& x, const RowGroups& groups,
+                                     const QuantizerSpec& spec, Orientation orientation, const Site& site) = 0;
+    /// Decoded values [rows, cols] as quantized (a column form gives the transposed matrix), rounded once to out's dtype.
+    virtual void dequantize(const QuantizedTensor& x, const TensorView& out) = 0;
+    /// Error sums of a quantized form against its original; see MeasureSums. `double_quantization`: also quantize
+    /// along rows first (`row_spec`) and then as `q` was.
+    virtual MeasureSums measure(const QuantizationEvent& event, const QuantizerSpec* row_spec) = 0;
+
+    // ---- products
+    virtual void matmul(const StepContext& context, const Product& product) = 0;
+    virtual void grouped_matmul(const StepContext& context, const Product& product) = 0;
+
+    // ---- layers; x, y and gradients are bf16 or f32; arithmetic in FP32, one rounding to the output's dtype
+    /// y[t, :] = table[ids[t], :]; table f32 [V, C].
+    virtual void embedding(const TensorView& table, const TensorView& ids, const TensorView& y) = 0;
+    /// d_table[ids[t], :] += dy[t, :], in ascending t. f32.
+    virtual void embedding_backward(const TensorView& ids, const TensorView& dy, const TensorView& d_table) = 0;
+    /// y = x * rstd * gain, rstd = 1/sqrt(mean(x^2) + eps) saved [1, T] f32. Sum of squares: 8 interleaved chains
+    /// (column mod 8) in ascending order, then pairwise.
+    virtual void rms_norm(const TensorView& x, const TensorView& gain, float epsilon, const TensorView& y,
+                          const TensorView& rstd) = 0;
+    /// dx (+)= gradient of rms_norm; d_gain[c] += sum_t dy*x*rstd, a chain in ascending t per column. `accumulate`:
+    /// dx = round(dx + gradient) (the residual's own gradient is already there).
+    virtual void rms_norm_backward(const TensorView& x, const TensorView& gain, const TensorView& rstd,
+                                   const TensorView& dy, const TensorView& dx, bool accumulate,
+                                   const TensorView& d_gain) = 0;
+    /// out = round(a + b).
+    virtual void add(const TensorView& a, const TensorView& b, const TensorView& out) = 0;
+    /// Rotates q and k of qkv [T, (H+2G)*D] in place; table [sequence_length, D] f32: cos in the first D/2, sin in the
+    /// last. `inverse` rotates back (the backward pass).
+    virtual void rope(const AttentionShape& shape, const TensorView& table, const TensorView& qkv, bool inverse) = 0;
+    /// Causal attention. out [T, H*D], log_sum_exp [T, H] f32 saved. Key tiles of 64 ascending with running maximum,
+    /// probabilities rounded to BF16 unless qkv is f32, FP32 fma chains in ascending key order.
+    virtual void attention(const AttentionShape& shape, const TensorView& qkv, const TensorView& out,
+                           const TensorView& log_sum_exp) = 0;
+    virtual void attention_backward(const AttentionShape& shape, const TensorView& qkv, const TensorView& out,
+                                    const TensorView& log_sum_exp, const TensorView& d_out, const TensorView& d_qkv) = 0;
+    /// y = silu(gate) * up; x [R, 2F] (gate first), y [R, F].
+    virtual void swiglu(const TensorView& x, const TensorView& y) = 0;
+    virtual void swiglu_backward(const TensorView& x, const TensorView& dy, const TensorView& dx) = 0;
+
+    // ---- mixture of experts
+    /// Softmax, top-k, combine weights, rows. logits [T, E] f32; `placement` of the tokens in the step.
+    virtual Routing route(const RouterSpec& spec, const TensorView& logits, const Placement& tokens) = 0;
+    /// d_logits [T, E] f32 from d_weight [T, K] f32, plus the gradients of aux and z loss. `loss_scale`: share of this
+    /// micro-batch in the step (its losses are means over its tokens).
+    virtual void route_backward(const RouterSpec& spec, const Routing& routing, const TensorView& d_weight,
+                                float loss_scale, const TensorView& d_logits) = 0;
+    /// y[row, :] = x[token_of_row, :], padding rows zero.
+    virtual void permute(const Routing& routing, const TensorView& x, const TensorView& y) = 0;
+    /// dx[t, :] (+)= sum over slots k of dy[row_of_slot[t, k], :], ascending k from slot 0.
+    virtual void permute_backward(const Routing& routing, const TensorView& dy, const TensorView& dx, bool accumulate) = 0;
+    /// y[t, :] = round(sum over slots k of weight[t, k] * x[row_of_slot[t, k], :]), fma chain in ascending k.
+    virtual void combine(const Routing& routing, const TensorView& x, const TensorView& y) = 0;
+    /// dx[row, :] = weight * dy[t, :]; d_weight[t, k] = sum_c dy[t, c] * x[row, c] (8 interleaved chains).
+    virtual void combine_backward(const Routing& routing, const TensorView& x, const TensorView& dy, const TensorView& dx,
+                                  const TensorView& d_weight) = 0;
+
+    // ---- loss and optimizer
+    /// token_loss[t] = logsumexp(logits[t]) - logits[t, target]; when d_logits.data is set: (softmax - onehot) * scale.
+    virtual void cross_entropy(const TensorView& logits, const TensorView& targets, float scale,
+                               const TensorView& token_loss, const TensorView& d_logits) = 0;
+    /// Sum of squares in double, over the tree of summation_order.hpp.
+    virtual double sum_of_squares(const TensorView& x) = 0;
+    /// Sum in double, over the same tree.
+    virtual double sum(const TensorView& x) = 0;
+    /// g = clip_factor*gradient; m = b1*m + (1-b1)*g; v = b2*v + (1-b2)*g*g; update = (m*bc1) / (sqrt(v*bc2) + eps);
+    /// p = p - lr*(update + wd*p). Each operation one FP32 rounding, in this order, no fma.
+    virtual void adamw(const AdamWSpec& spec, const StepScalars& scalars, const ParameterUpdate& update) = 0;
+    /// to = round(from); dtypes f32 and bf16.
+    virtual void cast(const TensorView& from, const TensorView& to) = 0;
+    /// Normal numbers of mean 0 and the given deviation, rounded to f32: element i takes words 2(i mod 2) and
+    /// 2(i mod 2)+1 of random block i/2.
+    virtual void fill_normal(const TensorView& view, const RandomStream& stream, double deviation) = 0;
+};
+
+struct BackendOptions {
+    int threads = 1;
+    Arithmetic arithmetic = Arithmetic::ieee;
+    bool baseline_isa = false;  ///< CPU: use the x86-64 baseline kernels although the machine has better ones
+};
+
+/// Backend by name: "cpu", "cuda". UserError for an unknown or absent one, saying why.
+std::unique_ptr<Backend> make_backend(const std::string& name, const BackendOptions& options);
+
+}  // namespace ng
