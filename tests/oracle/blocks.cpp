@@ -27,9 +27,13 @@ bool is_power_of_two(double a) {
   return std::frexp(a, &exponent) == 0.5;
 }
 
-int ceil_log2(double a) { return floor_log2(a) + (is_power_of_two(a) ? 0 : 1); }
+int ceil_log2(double a) {
+  return floor_log2(a) + (is_power_of_two(a) ? 0 : 1);
+}
 
-std::uint32_t biased_byte(int exponent) { return static_cast<std::uint32_t>(std::clamp(exponent, -127, 127) + 127); }
+std::uint32_t biased_byte(int exponent) {
+  return static_cast<std::uint32_t>(std::clamp(exponent, -127, 127) + 127);
+}
 
 /// amax after "add half of the element's last mantissa bit, cut the rest", in the FP32 binade of amax.
 double rounded_to_element_mantissa(const Format& element, float amax) {
@@ -39,17 +43,21 @@ double rounded_to_element_mantissa(const Format& element, float amax) {
   return std::floor(a / step + 0.5) * step;
 }
 
-std::uint32_t e4m3_code(float x) { return encode(format("e4m3"), x).value(); }
-float e4m3_value(std::uint32_t code) { return static_cast<float>(decode(format("e4m3"), code)); }
+std::uint32_t e4m3_code(float x) {
+  return encode(format("e4m3"), x).value();
+}
+float e4m3_value(std::uint32_t code) {
+  return static_cast<float>(decode(format("e4m3"), code));
+}
 
 /// Everything needed to quantize one tile.
 struct TileScale {
   std::uint32_t code = 0;
-  float value = 0;         ///< decode scale of the block, without the tensor scale
-  float factor = 0;        ///< multiplies x
-  bool exact = false;      ///< factor is a power of two, applied without rounding
-  int shift = 0;           ///< then: x * 2^-shift
-  bool divide = false;     ///< x / factor
+  float value = 0;      ///< decode scale of the block, without the tensor scale
+  float factor = 0;     ///< multiplies x
+  bool exact = false;   ///< factor is a power of two, applied without rounding
+  int shift = 0;        ///< then: x * 2^-shift
+  bool divide = false;  ///< x / factor
   bool clamp_to_six = false;
   bool nan_block = false;  ///< E8M0 0xFF
 };
@@ -187,9 +195,8 @@ TileScale one_level_tile(const BlockSpec& spec, const Format& element, float ama
   } else {
     // A double quotient is off by less than 2^-53 of itself, and amax / M never comes that close to a power of two
     // without being one: M has at most 12 significant bits. Factor and scale are kept FP32-normal.
-    const int wanted = spec.rule == ScaleRule::absmax_pow2
-                           ? ceil_log2(static_cast<double>(amax) / element.largest)
-                           : -floor_log2(element.largest / static_cast<double>(amax));
+    const int wanted = spec.rule == ScaleRule::absmax_pow2 ? ceil_log2(static_cast<double>(amax) / element.largest)
+                                                           : -floor_log2(element.largest / static_cast<double>(amax));
     const int exponent = std::clamp(wanted, -126, 126);
     s.value = static_cast<float>(std::ldexp(1.0, exponent));
     s.factor = static_cast<float>(std::ldexp(1.0, -exponent));
@@ -215,8 +222,10 @@ std::uint32_t e8m0_scale(ScaleRule rule, const Format& element, float amax) {
   const int e = floor_log2(static_cast<double>(amax));
   const int top = element.largest_exponent;
   switch (rule) {
-    case ScaleRule::floor: return biased_byte(e - top);
-    case ScaleRule::ceil: return biased_byte(ceil_log2(static_cast<double>(amax)) - top);
+    case ScaleRule::floor:
+      return biased_byte(e - top);
+    case ScaleRule::ceil:
+      return biased_byte(ceil_log2(static_cast<double>(amax)) - top);
     case ScaleRule::even: {
       const double rounded = rounded_to_element_mantissa(element, amax);
       if (rounded >= 0x1p128) return 0xFF;
@@ -227,7 +236,8 @@ std::uint32_t e8m0_scale(ScaleRule rule, const Format& element, float amax) {
       if (p < 0x1p-126F) return p > 0x1p-127F ? 1U : 0U;
       return biased_byte(ceil_log2(static_cast<double>(p)));
     }
-    default: throw std::invalid_argument("rule has no E8M0 scale");
+    default:
+      throw std::invalid_argument("rule has no E8M0 scale");
   }
 }
 

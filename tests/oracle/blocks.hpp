@@ -15,11 +15,20 @@
 namespace ng_oracle {
 
 enum class ScaleRule {
-  floor, ceil, even, rceil,              // powers of two, OCP MX and its variants
-  absmax, absmax_pow2, msamp_pow2,       // amax / M
-  te_v2_14, te_v2_13, nvfp4_paper,       // NVFP4, tensor scale and E4M3 block scale
-  four_over_six_mae, four_over_six_mse,  // NVFP4, the better of two block scales
-  ao_one_level, ao_two_level,            // torchao's NVFP4
+  floor,
+  ceil,
+  even,
+  rceil,  // powers of two, OCP MX and its variants
+  absmax,
+  absmax_pow2,
+  msamp_pow2,  // amax / M
+  te_v2_14,
+  te_v2_13,
+  nvfp4_paper,  // NVFP4, tensor scale and E4M3 block scale
+  four_over_six_mae,
+  four_over_six_mse,  // NVFP4, the better of two block scales
+  ao_one_level,
+  ao_two_level,  // torchao's NVFP4
 };
 
 enum class ScaleFormat { e8m0, e4m3, f32 };
@@ -31,9 +40,9 @@ struct BlockSpec {
   ScaleFormat scale_format = ScaleFormat::e8m0;
   ScaleRule rule = ScaleRule::floor;
   EncodeChoices encode;
-  double e4m3_max = 448;            ///< four_over_six only
-  bool divide = false;              ///< absmax: x / fp32(amax / M) instead of x * fp32(M / amax)
-  float amax_floor = 0;             ///< absmax rules: amax is at least this
+  double e4m3_max = 448;               ///< four_over_six only
+  bool divide = false;                 ///< absmax: x / fp32(amax / M) instead of x * fp32(M / amax)
+  float amax_floor = 0;                ///< absmax rules: amax is at least this
   std::uint32_t infinite_code = 0xFF;  ///< E8M0 byte of an amax that is not finite
   /// Random field of an element by its row-major index; needed for stochastic rounding.
   std::function<std::uint32_t(std::size_t row, std::size_t col)> random;

@@ -37,7 +37,9 @@ void drop_bits(Exact& x, int n) {
   x.exponent += n;
 }
 
-float signed_zero(bool negative) { return negative ? -0.0F : 0.0F; }
+float signed_zero(bool negative) {
+  return negative ? -0.0F : 0.0F;
+}
 
 }  // namespace
 
@@ -77,7 +79,9 @@ double round_to_grid(const Exact& input, int precision, int lowest, int highest)
   return x.negative ? -result : result;
 }
 
-float round_to_f32(const Exact& x) { return static_cast<float>(round_to_grid(x, 24, -149, 127)); }
+float round_to_f32(const Exact& x) {
+  return static_cast<float>(round_to_grid(x, 24, -149, 127));
+}
 
 float round_to_bf16(float x) {
   if (std::isnan(x) || std::isinf(x)) return x;
@@ -133,7 +137,9 @@ float f32_add(float a, float b) {
   return round_to_f32(sum);
 }
 
-float f32_sub(float a, float b) { return f32_add(a, std::isnan(b) ? b : -b); }
+float f32_sub(float a, float b) {
+  return f32_add(a, std::isnan(b) ? b : -b);
+}
 
 float f32_mul(float a, float b) {
   if (std::isnan(a) || std::isnan(b)) return kNan;

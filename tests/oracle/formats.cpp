@@ -63,7 +63,8 @@ Format make(std::string name, int exponent_bits, int mantissa_bits, int bias, Sp
       f.magnitude_codes.push_back(code);
     }
   }
-  if (!std::is_sorted(f.magnitudes.begin(), f.magnitudes.end())) throw std::logic_error(f.name + ": codes out of order");
+  if (!std::is_sorted(f.magnitudes.begin(), f.magnitudes.end()))
+    throw std::logic_error(f.name + ": codes out of order");
   f.largest = f.magnitudes.back();
   f.largest_exponent = static_cast<int>(std::floor(std::log2(f.largest)));
   // With an unbounded exponent the grid goes on by the step of the top binade (one binade has 2^mantissa steps).
@@ -117,8 +118,8 @@ const std::deque<Format>& catalogue() {
   return formats;
 }
 
-/// ml_dtypes' cast: zero, negative, not finite, above 2^127 after rounding: NaN. Nearest power of two in value, ties up;
-/// FP32 subnormals go to 2^-127 up to that value and to 2^-126 above.
+/// ml_dtypes' cast: zero, negative, not finite, above 2^127 after rounding: NaN. Nearest power of two in value, ties
+/// up; FP32 subnormals go to 2^-127 up to that value and to 2^-126 above.
 std::uint32_t encode_e8m0(float x) {
   if (!(x > 0) || std::isinf(x)) return 0xFF;
   const double v = static_cast<double>(x);
@@ -141,7 +142,8 @@ bool goes_up(double x, double lo, double hi, bool lo_odd, bool negative, const E
   if (x == lo) return false;
   if (choices.rounding == Rounding::toward_zero) return false;
   if (choices.rounding == Rounding::stochastic) {
-    const double scaled = std::ldexp((x - lo) / (hi - lo), choices.stochastic_bits);  // hi - lo is a power of two: exact
+    const double scaled =
+        std::ldexp((x - lo) / (hi - lo), choices.stochastic_bits);  // hi - lo is a power of two: exact
     const auto share = static_cast<std::uint64_t>(std::floor(scaled));
     return share + choices.random >= (std::uint64_t{1} << choices.stochastic_bits);
   }
@@ -149,11 +151,15 @@ bool goes_up(double x, double lo, double hi, bool lo_odd, bool negative, const E
   const double sum = lo + hi;  // both exact: at most 25 significant bits
   if (twice != sum) return twice > sum;
   switch (choices.rounding) {
-    case Rounding::nearest_even: return lo_odd;
-    case Rounding::nearest_away: return true;
-    case Rounding::half_up: return !negative;
+    case Rounding::nearest_even:
+      return lo_odd;
+    case Rounding::nearest_away:
+      return true;
+    case Rounding::half_up:
+      return !negative;
     case Rounding::toward_zero:
-    case Rounding::stochastic: break;
+    case Rounding::stochastic:
+      break;
   }
   throw std::logic_error("unknown rounding");
 }
@@ -166,11 +172,15 @@ std::optional<std::uint32_t> encode_nan(const Format& f, bool negative, NanRule 
   }
   switch (rule) {
     case NanRule::cuda:
-    case NanRule::largest: return f.magnitude_codes.back();
-    case NanRule::zero: return 0U;
-    case NanRule::negated_zero: return signed_code(f, 0, !negative && f.has_negative_zero);
+    case NanRule::largest:
+      return f.magnitude_codes.back();
+    case NanRule::zero:
+      return 0U;
+    case NanRule::negated_zero:
+      return signed_code(f, 0, !negative && f.has_negative_zero);
     case NanRule::quiet:
-    case NanRule::error: return std::nullopt;
+    case NanRule::error:
+      return std::nullopt;
   }
   return std::nullopt;
 }
@@ -193,7 +203,9 @@ const std::vector<std::string>& format_names() {
   return names;
 }
 
-double decode(const Format& f, std::uint32_t code) { return f.values.at(code); }
+double decode(const Format& f, std::uint32_t code) {
+  return f.values.at(code);
+}
 
 std::uint32_t decode_f32_bits(const Format& f, std::uint32_t code) {
   const double v = decode(f, code);
@@ -215,8 +227,9 @@ std::optional<std::uint32_t> encode(const Format& f, float input, const EncodeCh
   if (x >= f.beyond) {
     over = true;
   } else {
-    index = static_cast<std::size_t>(std::upper_bound(f.magnitudes.begin(), f.magnitudes.end(), x) -
-                                     f.magnitudes.begin()) - 1;
+    index =
+        static_cast<std::size_t>(std::upper_bound(f.magnitudes.begin(), f.magnitudes.end(), x) - f.magnitudes.begin()) -
+        1;
     const bool top = index + 1 == f.magnitudes.size();
     const double hi = top ? f.beyond : f.magnitudes[index + 1];
     if (goes_up(x, f.magnitudes[index], hi, (f.magnitude_codes[index] & 1U) != 0, negative, choices)) {

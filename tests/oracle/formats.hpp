@@ -51,9 +51,9 @@ struct Format {
   std::vector<double> values;  ///< by code; NaN and infinity included
   std::vector<double> magnitudes;
   std::vector<std::uint32_t> magnitude_codes;
-  double largest = 0;   ///< M
+  double largest = 0;        ///< M
   int largest_exponent = 0;  ///< E = floor(log2 M)
-  double beyond = 0;    ///< the grid's next value above M, if the exponent were unbounded
+  double beyond = 0;         ///< the grid's next value above M, if the exponent were unbounded
   bool has_nan = false;
   bool has_infinity = false;
   bool has_negative_zero = false;

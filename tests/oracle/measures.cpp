@@ -14,9 +14,13 @@ using Real = long double;
 
 constexpr double kNan = std::numeric_limits<double>::quiet_NaN();
 
-Real square(Real x) { return x * x; }
+Real square(Real x) {
+  return x * x;
+}
 
-double ratio(Real a, Real b, double if_zero) { return b == 0 ? if_zero : static_cast<double>(a / b); }
+double ratio(Real a, Real b, double if_zero) {
+  return b == 0 ? if_zero : static_cast<double>(a / b);
+}
 
 double relative_mse(const std::vector<float>& x, const std::vector<float>& d) {
   Real error = 0;
@@ -57,7 +61,7 @@ Measures measure(const std::vector<float>& x, const Quantized& q, const BlockSpe
     }
   }
   m.rel_mse = ratio(error, power, 0);
-  m.sqnr_db = power == 0 ? kNan
+  m.sqnr_db = power == 0   ? kNan
               : error == 0 ? std::numeric_limits<double>::infinity()
                            : static_cast<double>(-10 * std::log10(error / power));
   m.cosine = power == 0 || decoded_power == 0 ? kNan : static_cast<double>(dot / std::sqrt(decoded_power * power));

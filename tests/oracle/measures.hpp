@@ -16,10 +16,10 @@ struct Measures {
   double cosine = 0;   ///< NaN where either tensor is zero
   double bias = 0;     ///< sum (d-x) sign(x) / sum |x|
   double max_abs_error = 0;
-  double max_rel_error = 0;     ///< over x != 0
-  double underflow_rate = 0;    ///< share of x != 0 with d = 0; NaN if there is no such x
-  double saturation_rate = 0;   ///< share with |x| above what its tile can hold
-  double scale_log2_mean = 0;   ///< over the positive finite scales of `q`
+  double max_rel_error = 0;    ///< over x != 0
+  double underflow_rate = 0;   ///< share of x != 0 with d = 0; NaN if there is no such x
+  double saturation_rate = 0;  ///< share with |x| above what its tile can hold
+  double scale_log2_mean = 0;  ///< over the positive finite scales of `q`
   double scale_log2_min = 0;
   double scale_log2_max = 0;
 };

@@ -17,9 +17,9 @@ enum class HadamardResult { bf16, f32 };
 /// Entry of Sylvester's matrix of any power-of-two size: +1 or -1.
 int sylvester(std::size_t row, std::size_t col);
 
-/// Transforms groups of `n` along the rows of x [rows, cols]: y_j = sum over k of (x_k s_k / sqrt n) H[k][j], FP32 sums,
-/// serial in k or a butterfly with strides 1, 2, 4, ... . 1/sqrt(n) is FP32-rounded where n is not a power of four.
-/// `cols` must be a multiple of n.
+/// Transforms groups of `n` along the rows of x [rows, cols]: y_j = sum over k of (x_k s_k / sqrt n) H[k][j], FP32
+/// sums, serial in k or a butterfly with strides 1, 2, 4, ... . 1/sqrt(n) is FP32-rounded where n is not a power of
+/// four. `cols` must be a multiple of n.
 std::vector<float> hadamard(const std::vector<float>& x, std::size_t rows, std::size_t cols, std::size_t n,
                             HadamardSigns signs, HadamardOrder order, HadamardResult result);
 
