@@ -15,10 +15,10 @@ namespace ng {
 enum class NpyOrder { c, fortran };
 
 struct NpyHeader {
-    Dtype dtype = Dtype::f32;
-    NpyOrder order = NpyOrder::c;
-    std::vector<std::int64_t> shape;
-    std::size_t data_offset = 0;  // bytes from the file's begin
+  Dtype dtype = Dtype::f32;
+  NpyOrder order = NpyOrder::c;
+  std::vector<std::int64_t> shape;
+  std::size_t data_offset = 0;  // bytes from the file's begin
 };
 
 // Parses the head of a file of `file_bytes` bytes of which `head` holds the first ones. UserError names `path`.

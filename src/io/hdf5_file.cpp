@@ -1,0 +1,203 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Opening, following, recovering and closing of files.
+//
+// A writer holds a lock of its own on the file (an open-file-description lock, released by the kernel however the
+// writer ends), because the library drops its lock once SWMR writing starts: only so can a killed writer's file be
+// told from a living one's.
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstring>
+
+#include "hdf5_internal.hpp"
+#include "io_common.hpp"
+#include "narrowgauge/base/atomic_file.hpp"
+
+namespace ng::hdf5 {
+
+namespace {
+
+// Descriptor that holds the lock. UserError when another writer holds it or the file may not be written.
+int lock_for_writing(const std::string& path, int flags) {
+  const int fd = ::open(path.c_str(), O_RDWR | O_CLOEXEC | flags, 0666);
+  if (fd < 0) throw_file_error("write", path, errno);
+  struct flock lock {};
+  lock.l_type = F_WRLCK;
+  lock.l_whence = SEEK_SET;
+  // A file system without locks is not a reason to refuse.
+  if (::fcntl(fd, F_OFD_SETLK, &lock) != 0 && (errno == EAGAIN || errno == EACCES)) {
+    ::close(fd);
+    throw UserError(path + " is being written by another process");
+  }
+  return fd;
+}
+
+Superblock require_hdf5(const std::string& path) {
+  const Superblock superblock = inspect_superblock(path);
+  if (superblock.state == Superblock::State::missing) throw UserError(path + " is not an HDF5 file");
+  if (superblock.state == Superblock::State::truncated)
+    throw UserError(path + " is truncated: shorter than its own header says");
+  return superblock;
+}
+
+Id access_properties() {
+  Id properties(H5Pcreate(H5P_FILE_ACCESS));
+  H5Pset_libver_bounds(properties.get(), H5F_LIBVER_V110, H5F_LIBVER_V110);
+  H5Pset_fclose_degree(properties.get(), H5F_CLOSE_STRONG);
+#if H5_VERSION_GE(1, 10, 7) && !(H5_VERS_MINOR == 12 && H5_VERS_RELEASE < 1)
+  H5Pset_file_locking(properties.get(), /*use=*/0, /*ignore_when_disabled=*/1);  // ours is enough, see above
+#endif
+  return properties;
+}
+
+void open_existing(detail::FileState& state) {
+  Superblock superblock = require_hdf5(state.path);
+  unsigned flags = H5F_ACC_RDONLY;
+  if (state.mode == Mode::read_write) {
+    state.lock = lock_for_writing(state.path, 0);
+    if (superblock.writer_mark) repair_superblock(state.path);
+    flags = H5F_ACC_RDWR;
+  } else if (superblock.swmr_mark) {
+    flags = H5F_ACC_RDONLY | H5F_ACC_SWMR_READ;
+  } else if (superblock.writer_mark) {
+    throw UserError(state.path + " was not closed by its writer, or is just being created");
+  }
+  const Id properties = access_properties();
+  state.id = H5Fopen(state.path.c_str(), flags, properties.get());
+  if (state.id >= 0) return;
+  const std::string reason = library_reason();
+  // Its writer may have opened or closed it since we looked.
+  superblock = inspect_superblock(state.path);
+  if (state.mode == Mode::read && superblock.swmr_mark == ((flags & H5F_ACC_SWMR_READ) == 0)) {
+    flags = superblock.swmr_mark ? H5F_ACC_RDONLY | H5F_ACC_SWMR_READ : H5F_ACC_RDONLY;
+    state.id = H5Fopen(state.path.c_str(), flags, properties.get());
+    if (state.id >= 0) return;
+  }
+  throw UserError(state.path + " is damaged and cannot be opened: " + reason);
+}
+
+// Lets the library believe that its writes succeed, so that it lets go of a file that it cannot finish.
+void give_up_content(hid_t file) {
+  void* handle = nullptr;
+  if (H5Fget_vfd_handle(file, H5P_DEFAULT, &handle) < 0 || handle == nullptr) return;
+  const int sink = ::open("/dev/null", O_RDWR | O_CLOEXEC);
+  if (sink < 0) return;
+  ::dup2(sink, *static_cast<int*>(handle));
+  ::close(sink);
+}
+
+}  // namespace
+
+namespace detail {
+
+bool FileState::close() noexcept {
+  bool whole = !failed;
+  if (id >= 0) {
+    const Call call;
+    if (!failed && mode != Mode::read && H5Fflush(id, H5F_SCOPE_GLOBAL) < 0) {
+      whole = false;
+      failed = true;
+    }
+    if (failed) give_up_content(id);
+    if (H5Fclose(id) < 0) whole = false;
+    id = -1;
+  }
+  if (lock >= 0) ::close(lock);
+  lock = -1;
+  return whole;
+}
+
+}  // namespace detail
+
+File::File(const std::string& path, Mode mode) : state_(std::make_shared<detail::FileState>()) {
+  const Call call;
+  state_->path = path;
+  state_->mode = mode;
+  if (mode != Mode::create) {
+    open_existing(*state_);
+    return;
+  }
+  state_->lock = lock_for_writing(path, O_CREAT);
+  const Id access = access_properties();
+  state_->id = H5Fcreate(path.c_str(), H5F_ACC_TRUNC, H5P_DEFAULT, access.get());
+  if (state_->id < 0) throw MachineError(path + " cannot be created: " + library_reason());
+}
+
+File::File(File&&) noexcept = default;
+
+File& File::operator=(File&& other) noexcept {
+  if (this != &other) {
+    if (state_) state_->close();
+    state_ = std::move(other.state_);
+  }
+  return *this;
+}
+
+File::~File() {
+  if (state_) state_->close();
+}
+
+const std::string& File::path() const {
+  return state_->path;
+}
+
+Group File::root() const {
+  const Call call;
+  require_open(*state_, "/");
+  Group group;
+  group.file_ = state_;
+  group.path_ = "/";
+  group.id_ = Id(H5Gopen2(state_->id, "/", H5P_DEFAULT));
+  if (group.id_.get() < 0) throw_unreadable(*state_, "/");
+  return group;
+}
+
+void File::start_swmr_write() {
+  const Call call;
+  require_writable(*state_, "/");
+  if (H5Fflush(state_->id, H5F_SCOPE_GLOBAL) < 0 || H5Fstart_swmr_write(state_->id) < 0) throw_unwritable(*state_, "/");
+  state_->swmr = true;
+}
+
+void File::flush() {
+  const Call call;
+  require_writable(*state_, "/");
+  if (H5Fflush(state_->id, H5F_SCOPE_GLOBAL) < 0) throw_unwritable(*state_, "/");
+}
+
+void File::close() {
+  const Call call;
+  if (state_->id < 0) return;
+  if (state_->mode != Mode::read && !state_->failed && H5Fflush(state_->id, H5F_SCOPE_GLOBAL) < 0) {
+    const std::string reason = library_reason();
+    state_->failed = true;
+    state_->close();
+    throw MachineError(state_->path + " cannot be written: " + reason);
+  }
+  if (!state_->close()) throw MachineError(state_->path + " could not be written completely");
+}
+
+void File::renamed(const std::string& path) {
+  state_->path = path;
+}
+
+bool marked_as_open(const std::string& path) {
+  return require_hdf5(path).writer_mark;
+}
+
+void clear_open_mark(const std::string& path) {
+  if (!require_hdf5(path).writer_mark) return;
+  const int lock = lock_for_writing(path, 0);
+  try {
+    repair_superblock(path);
+  } catch (...) {
+    ::close(lock);
+    throw;
+  }
+  ::close(lock);
+}
+
+}  // namespace ng::hdf5
