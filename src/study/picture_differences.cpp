@@ -64,7 +64,8 @@ std::string caption_of(const StudyResult& study, const Judgement& j) {
       "Held-out loss of each arm minus that of {} with the same seed (same initial weights, same data in the same "
       "order), at the end of training. Small hollow marks: one seed each; large mark: the mean. Thick bar: {:g} % "
       "interval of the mean for this arm alone; thin bar with caps: the interval that counts when all arms are judged "
-      "together (Holm).", j.baseline, 100 * o.confidence);
+      "together (Holm).",
+      j.baseline, 100 * o.confidence);
   if (std::isfinite(j.baseline_range)) {
     caption += fmt::format(" Grey: the seed spread of {}, ±{:.4f} nats, which is how far its own runs lie apart.",
                            j.baseline, j.baseline_range);
@@ -75,9 +76,10 @@ std::string caption_of(const StudyResult& study, const Judgement& j) {
     if (arm.verdict == Verdict::cannot_be_told) untold += (untold.empty() ? "" : ", ") + arm.arm;
   }
   caption += untold.empty() ? " What this cannot tell: what a longer run or a larger model would show."
-                            : fmt::format(" What cannot be told from these runs: whether {} differ{} from {}. And no "
-                                          "picture of short runs tells what a longer run or a larger model would show.",
-                                          untold, untold.find(',') == std::string::npos ? "s" : "", j.baseline);
+                            : fmt::format(
+                                  " What cannot be told from these runs: whether {} differ{} from {}. And no "
+                                  "picture of short runs tells what a longer run or a larger model would show.",
+                                  untold, untold.find(',') == std::string::npos ? "s" : "", j.baseline);
   return caption;
 }
 

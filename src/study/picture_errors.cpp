@@ -56,8 +56,8 @@ std::vector<std::string> ordered(const std::set<std::string>& present, const std
   return out;
 }
 
-constexpr std::array<const char*, 8> kLinears = {"attn_qkv", "attn_out",   "dense_fc1",  "dense_fc2",
-                                                 "fc1",      "fc2",        "shared_fc1", "shared_fc2"};
+constexpr std::array<const char*, 8> kLinears = {"attn_qkv", "attn_out", "dense_fc1",  "dense_fc2",
+                                                 "fc1",      "fc2",      "shared_fc1", "shared_fc2"};
 constexpr std::array<const char*, 3> kOperands = {"activation", "weight", "grad_output"};
 // An operand can be quantized for two products; the picture shows the one that the forward pass, or for a
 // gradient the data gradient, uses.
@@ -138,14 +138,16 @@ std::string caption_of(const ErrorTable& table, const std::vector<std::string>& 
   std::string caption = fmt::format(
       "Relative mean squared error of each quantized operand, sum of (decoded − original)² over sum of original², by "
       "layer; mean over all records and seeds. Shown: {}. Lower is better; ten decibels are a factor of ten. Points of "
-      "one layer are moved sideways so that equal arms stay visible.", shown);
+      "one layer are moved sideways so that equal arms stay visible.",
+      shown);
   std::string absent;
   for (const std::string& arm : table.seen) {
     if (!table.drawn.contains(arm)) absent += (absent.empty() ? "" : ", ") + arm;
   }
   if (!absent.empty()) caption += fmt::format(" Not drawn, because no value above zero was recorded: {}.", absent);
-  return caption + " What this cannot tell: whether an error matters for the loss; a small one can cost more than a "
-                   "large one that averages out.";
+  return caption +
+         " What this cannot tell: whether an error matters for the loss; a small one can cost more than a "
+         "large one that averages out.";
 }
 
 }  // namespace

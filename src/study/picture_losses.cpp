@@ -19,7 +19,9 @@ using namespace svg;  // NOLINT: the canvas is what this file is written in
 
 constexpr double kInf = std::numeric_limits<double>::infinity();
 
-std::size_t smoothing_width(std::size_t entries) { return std::max<std::size_t>(1, entries / 20) | 1; }
+std::size_t smoothing_width(std::size_t entries) {
+  return std::max<std::size_t>(1, entries / 20) | 1;
+}
 
 // The part of a column before the first value that is no number.
 Curve finite_head(const std::vector<double>& step, const std::vector<double>& value) {
@@ -55,34 +57,44 @@ bool lost(const RunCurve& run) {
 }
 
 struct ArmCurves {
-  Curve training, held_out;  // smoothed mean over seeds; mean over seeds
-  std::vector<Point> ends;   // the last finite point of each diverged run
-  std::size_t width = 1;     // of the smoothing
+  std::vector<Curve> training, held_out;  // one each, the mean over seeds; or one a run if a run diverged
+  std::vector<Point> ends;                // the last finite point of each diverged run
+  std::size_t width = 1;                  // of the smoothing
 };
 
 ArmCurves curves_of(const StudyResult& study, const std::string& arm) {
   ArmCurves out;
-  std::vector<Curve> training, held_out;
   for (const RunCurve& run : study.runs) {
     if (run.arm != arm) continue;
-    Curve curve = finite_head(run.step, run.loss);
-    if (!curve.step.empty()) {
-      const std::vector<double> smooth = moving_average(curve.value, smoothing_width(run.step.size()));
-      if (lost(run)) out.ends.push_back({curve.step.back(), smooth.back()});
-      training.push_back(std::move(curve));
-    }
-    Curve evaluation = finite_head(run.eval_step, run.eval_loss);
-    if (!evaluation.step.empty()) held_out.push_back(std::move(evaluation));
+    Curve training = finite_head(run.step, run.loss), held_out = finite_head(run.eval_step, run.eval_loss);
+    if (lost(run) && !training.step.empty()) out.ends.push_back({training.step.back(), training.value.back()});
+    if (!training.step.empty()) out.training.push_back(std::move(training));
+    if (!held_out.step.empty()) out.held_out.push_back(std::move(held_out));
   }
-  out.training = mean_curve(training);
-  out.width = smoothing_width(out.training.step.size());
-  out.training.value = moving_average(out.training.value, out.width);
-  out.held_out = mean_curve(held_out);
+  if (out.ends.empty()) {
+    if (!out.training.empty()) out.training = {mean_curve(out.training)};
+    if (!out.held_out.empty()) out.held_out = {mean_curve(out.held_out)};
+  }
+  for (Curve& curve : out.training) {
+    const std::size_t width = smoothing_width(curve.step.size());
+    out.width = std::max(out.width, width);
+    curve.value = moving_average(curve.value, width);
+  }
+  for (Point& end : out.ends) {  // onto the smoothed line
+    for (const Curve& curve : out.training) {
+      if (curve.step.back() == end.x) end.y = curve.value.back();
+    }
+  }
   return out;
 }
 
 struct Box {
   double x_low = kInf, x_high = -kInf, y_low = kInf, y_high = -kInf;
+  void hold(const Curve& curve, double from) {
+    for (std::size_t i = 0; i < curve.step.size(); ++i) {
+      if (curve.step[i] >= from) hold(curve.step[i], curve.value[i]);
+    }
+  }
   void hold(double x, double y) {
     x_low = std::min(x_low, x);
     x_high = std::max(x_high, x);
@@ -91,20 +103,25 @@ struct Box {
   }
 };
 
+std::vector<Point> points_of(const Panel& panel, const Curve& curve) {
+  std::vector<Point> out;
+  for (std::size_t i = 0; i < curve.step.size(); ++i) out.push_back({panel.x(curve.step[i]), panel.y(curve.value[i])});
+  return out;
+}
+
 void draw_curves(Canvas& canvas, const Panel& panel, const std::vector<ArmLook>& looks,
                  const std::vector<ArmCurves>& arms) {
   canvas.begin_clip(panel.corner, panel.width, panel.height);
   for (std::size_t a = looks.size(); a-- > 0;) {  // the baseline last, on top
-    std::vector<Point> points;
-    for (std::size_t i = 0; i < arms[a].training.step.size(); ++i) {
-      points.push_back({panel.x(arms[a].training.step[i]), panel.y(arms[a].training.value[i])});
+    for (const Curve& curve : arms[a].training) {
+      canvas.polyline(points_of(panel, curve), {looks[a].colour, 1.4, looks[a].dash, 0.85});
     }
-    canvas.polyline(points, {looks[a].colour, 1.4, looks[a].dash, 0.85});
   }
-  for (std::size_t a = looks.size(); a-- > 0;) {
-    for (std::size_t i = 0; i < arms[a].held_out.step.size(); ++i) {
-      const Point p = {panel.x(arms[a].held_out.step[i]), panel.y(arms[a].held_out.value[i])};
-      canvas.marker(looks[a].marker, p, 4, looks[a].colour);
+  for (std::size_t a = 0; a < looks.size(); ++a) {  // the baseline first, or it would hide the others
+    for (const Curve& curve : arms[a].held_out) {
+      for (const Point& p : points_of(panel, curve)) {
+        canvas.marker(looks[a].marker, p, a == 0 ? 4.4 : 3.6, looks[a].colour);
+      }
     }
     for (const Point& end : arms[a].ends) {
       const double x = panel.x(end.x), y = panel.y(end.y);
@@ -130,9 +147,8 @@ std::optional<Picture> picture_loss_curves(const StudyResult& study) {
   bool any_lost = false;
   for (const ArmLook& look : looks) arms.push_back(curves_of(study, look.arm));
   for (const ArmCurves& arm : arms) {
-    for (const Curve* curve : {&arm.training, &arm.held_out}) {
-      for (std::size_t i = 0; i < curve->step.size(); ++i) all.hold(curve->step[i], curve->value[i]);
-    }
+    for (const Curve& curve : arm.training) all.hold(curve, -kInf);
+    for (const Curve& curve : arm.held_out) all.hold(curve, -kInf);
     width = std::max(width, arm.width);
     any_lost = any_lost || !arm.ends.empty();
   }
@@ -140,11 +156,8 @@ std::optional<Picture> picture_loss_curves(const StudyResult& study) {
   const double from = all.x_low + 0.7 * (all.x_high - all.x_low);
   for (const ArmCurves& arm : arms) {
     if (!arm.ends.empty()) continue;  // a diverging arm would take the enlargement's whole range
-    for (const Curve* curve : {&arm.training, &arm.held_out}) {
-      for (std::size_t i = 0; i < curve->step.size(); ++i) {
-        if (curve->step[i] >= from) end.hold(curve->step[i], curve->value[i]);
-      }
-    }
+    for (const Curve& curve : arm.training) end.hold(curve, from);
+    for (const Curve& curve : arm.held_out) end.hold(curve, from);
   }
   const double left = 62, gap = 62, total = 960, bottom = 52, panel_height = 300;
   const double top = 12 + legend_height(looks, total - left) + 30;
@@ -172,10 +185,12 @@ std::optional<Picture> picture_loss_curves(const StudyResult& study) {
   canvas.text({16, top + panel_height / 2}, "loss [nats per token]", {12.5, Anchor::middle, false, kText, false});
   std::string caption = fmt::format(
       "Lines: training loss, mean over the seeds of an arm, smoothed by a centred average over {} records. Marks: "
-      "held-out loss with the arm's own forward, mean over seeds.", width);
-  if (any_lost) caption += " A large × is the last usable point of a run that diverged.";
-  caption += " What this cannot tell: differences smaller than the noise of the lines. The batches are the same for "
-             "every arm, so their noise falls out of a difference: see the picture of differences at equal steps.";
+      "held-out loss with the arm's own forward, mean over seeds.",
+      width);
+  if (any_lost) caption += " A large × is the last usable point of a run that diverged; its arm is drawn run by run.";
+  caption +=
+      " What this cannot tell: differences smaller than the noise of the lines. The batches are the same for "
+      "every arm, so their noise falls out of a difference: see the picture of differences at equal steps.";
   return Picture{"loss_curves", "Loss over steps", canvas.finish(), caption};
 }
 
@@ -244,19 +259,18 @@ std::optional<Picture> picture_matched_differences(const StudyResult& study, con
     draw_panel(canvas, panel);
     canvas.begin_clip(panel.corner, panel.width, panel.height);
     for (const double t : {-study.options.tolerance, study.options.tolerance}) {
-      if (t != 0) canvas.line({panel.corner.x, panel.y(t)}, {panel.corner.x + panel_width, panel.y(t)}, {kMuted, 1, "4 3"});
+      if (t != 0)
+        canvas.line({panel.corner.x, panel.y(t)}, {panel.corner.x + panel_width, panel.y(t)}, {kMuted, 1, "4 3"});
     }
     canvas.line({panel.corner.x, panel.y(0)}, {panel.corner.x + panel_width, panel.y(0)}, {kText, 1.2});
-    const auto draw = [&](const Curve& curve, const Stroke& stroke) {
-      std::vector<Point> points;
-      for (std::size_t i = 0; i < curve.step.size(); ++i) points.push_back({panel.x(curve.step[i]), panel.y(curve.value[i])});
-      canvas.polyline(points, stroke);
-    };
-    for (const Curve& curve : entries[e].seeds) draw(curve, {look.colour, 1, "", 0.55});
-    if (entries[e].seeds.size() > 1) draw(entries[e].mean, {look.colour, 2.4});
+    for (const Curve& curve : entries[e].seeds) {
+      canvas.polyline(points_of(panel, curve), {look.colour, 1, "", 0.55});
+    }
+    if (entries[e].seeds.size() > 1) canvas.polyline(points_of(panel, entries[e].mean), {look.colour, 2.4});
     canvas.end_clip();
     if (entries[e].seeds.empty()) {
-      canvas.text({panel.corner.x + panel_width / 2, panel.y(0) - 8}, "no equal steps", {11.5, Anchor::middle, false, kMuted});
+      canvas.text({panel.corner.x + panel_width / 2, panel.y(0) - 8}, "no equal steps",
+                  {11.5, Anchor::middle, false, kMuted});
     }
   }
   canvas.text({left + (total - left - 12) / 2, height - 8}, "step", {12.5, Anchor::middle});
@@ -264,10 +278,13 @@ std::optional<Picture> picture_matched_differences(const StudyResult& study, con
               {12.5, Anchor::middle, false, kText, false});
   std::string caption = fmt::format(
       "Training loss minus that of {} at the same step and seed, that is on the same batch; smoothed after the "
-      "subtraction, over {} records. Thin: one seed each; thick: their mean.", judgement.baseline, width);
-  if (study.options.tolerance > 0) caption += fmt::format(" Dashed: the tolerance, ±{:g} nats.", study.options.tolerance);
-  caption += " One range for all panels; the most extreme hundredth of the values may lie outside. What this cannot "
-             "tell: chance between seeds, of which each line is one draw, however smooth it looks.";
+      "subtraction, over {} records. Thin: one seed each; thick: their mean.",
+      judgement.baseline, width);
+  if (study.options.tolerance > 0)
+    caption += fmt::format(" Dashed: the tolerance, ±{:g} nats.", study.options.tolerance);
+  caption +=
+      " One range for all panels; the most extreme hundredth of the values may lie outside. What this cannot "
+      "tell: chance between seeds, of which each line is one draw, however smooth it looks.";
   return Picture{"matched_differences", "Training loss at equal steps", canvas.finish(), caption};
 }
 

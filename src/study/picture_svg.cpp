@@ -38,14 +38,19 @@ std::string stroke_of(const Stroke& s) {
 // The corners of a marker of unit radius, chosen so that all look equally large.
 std::vector<Point> outline(Marker shape) {
   switch (shape) {
-    case Marker::square: return {{-.85, -.85}, {.85, -.85}, {.85, .85}, {-.85, .85}};
-    case Marker::triangle: return {{0, -1.15}, {1.05, .8}, {-1.05, .8}};
-    case Marker::triangle_down: return {{0, 1.15}, {1.05, -.8}, {-1.05, -.8}};
-    case Marker::diamond: return {{0, -1.25}, {1.25, 0}, {0, 1.25}, {-1.25, 0}};
+    case Marker::square:
+      return {{-.85, -.85}, {.85, -.85}, {.85, .85}, {-.85, .85}};
+    case Marker::triangle:
+      return {{0, -1.15}, {1.05, .8}, {-1.05, .8}};
+    case Marker::triangle_down:
+      return {{0, 1.15}, {1.05, -.8}, {-1.05, -.8}};
+    case Marker::diamond:
+      return {{0, -1.25}, {1.25, 0}, {0, 1.25}, {-1.25, 0}};
     case Marker::cross:
-      return {{-.35, -1.1}, {.35, -1.1}, {.35, -.35}, {1.1, -.35}, {1.1, .35}, {.35, .35},
-              {.35, 1.1}, {-.35, 1.1}, {-.35, .35}, {-1.1, .35}, {-1.1, -.35}, {-.35, -.35}};
-    case Marker::circle: break;
+      return {{-.35, -1.1}, {.35, -1.1}, {.35, -.35}, {1.1, -.35}, {1.1, .35},   {.35, .35},
+              {.35, 1.1},   {-.35, 1.1}, {-.35, .35}, {-1.1, .35}, {-1.1, -.35}, {-.35, -.35}};
+    case Marker::circle:
+      break;
   }
   return {};
 }
@@ -56,11 +61,21 @@ std::string escape(std::string_view text) {
   std::string out;
   for (const char c : text) {
     switch (c) {
-      case '&': out += "&amp;"; break;
-      case '<': out += "&lt;"; break;
-      case '>': out += "&gt;"; break;
-      case '"': out += "&quot;"; break;
-      case '\'': out += "&#39;"; break;
+      case '&':
+        out += "&amp;";
+        break;
+      case '<':
+        out += "&lt;";
+        break;
+      case '>':
+        out += "&gt;";
+        break;
+      case '"':
+        out += "&quot;";
+        break;
+      case '\'':
+        out += "&#39;";
+        break;
       default:
         if (static_cast<unsigned char>(c) < 0x20 && c != '\n' && c != '\t') {
           out += "\xEF\xBF\xBD";
@@ -102,8 +117,8 @@ void Canvas::polyline(const std::vector<Point>& points, const Stroke& stroke) {
 }
 
 void Canvas::polygon(const std::vector<Point>& points, const std::string& fill, double opacity) {
-  body_ += fmt::format("<polygon points=\"{}\" fill=\"{}\" fill-opacity=\"{}\"/>\n", path_of(points), fill,
-                       number(opacity));
+  body_ +=
+      fmt::format("<polygon points=\"{}\" fill=\"{}\" fill-opacity=\"{}\"/>\n", path_of(points), fill, number(opacity));
 }
 
 void Canvas::rect(Point corner, double width, double height, const std::string& fill, double opacity) {
@@ -144,8 +159,10 @@ void Canvas::text(Point at, std::string_view content, const TextStyle& style) {
 void Canvas::begin_clip(Point corner, double width, double height) {
   // A nested svg element clips without an id, which would have to be unique in the page that embeds it.
   ++clips_;
-  body_ += fmt::format("<svg x=\"{0}\" y=\"{1}\" width=\"{2}\" height=\"{3}\" viewBox=\"{0} {1} {2} {3}\" "
-                       "overflow=\"hidden\">\n", number(corner.x), number(corner.y), number(width), number(height));
+  body_ += fmt::format(
+      "<svg x=\"{0}\" y=\"{1}\" width=\"{2}\" height=\"{3}\" viewBox=\"{0} {1} {2} {3}\" "
+      "overflow=\"hidden\">\n",
+      number(corner.x), number(corner.y), number(width), number(height));
 }
 
 void Canvas::end_clip() {

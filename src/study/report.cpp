@@ -61,7 +61,8 @@ std::string verdict_section(const StudyResult& study, const Judgement& j) {
   for (const auto& [seed, loss] : j.baseline_losses) out += td(number(loss, "{:.4f}"));
   out += td("0") + td("0") + td("") + td("") + td("") + "</tr>\n";
   for (const ArmJudgement& arm : j.arms) {
-    out += "<tr>" + td(arm.arm) + td(verdict_name(arm.verdict), "words strong");
+    out += "<tr>" + td(arm.arm) +
+           td(verdict_name(arm.verdict), arm.verdict == Verdict::cannot_be_told ? "words" : "words strong");
     for (const SeedPair& pair : arm.pairs) {
       out += td(std::isfinite(pair.loss) || pair.status == "done" ? number(pair.loss, "{:.4f}") : pair.status);
     }
@@ -93,8 +94,8 @@ std::string verdict_section(const StudyResult& study, const Judgement& j) {
 
 std::string matched_section(const Judgement& j) {
   std::string out = "<h2>By seed</h2>\n<div class=\"wide\"><table>\n<tr>" + th("recipe") + th("seed") +
-                    th("held-out difference") + th("held-out loss, BF16 forward") + th("training difference, equal steps") +
-                    th("its interval over steps") + th("steps") + "</tr>\n";
+                    th("held-out difference") + th("held-out loss, BF16 forward") +
+                    th("training difference, equal steps") + th("its interval over steps") + th("steps") + "</tr>\n";
   for (const ArmJudgement& arm : j.arms) {
     for (const SeedPair& pair : arm.pairs) {
       out += "<tr>" + td(arm.arm) + td(std::to_string(pair.seed)) +
@@ -103,21 +104,24 @@ std::string matched_section(const Judgement& j) {
              td(interval(pair.matched_interval)) + td(std::to_string(pair.matched_steps)) + "</tr>\n";
     }
   }
-  return out + "</table></div>\n<p>The last three columns cover the last part of training. Their interval holds for "
-               "this pair of runs only; it knows nothing of the chance between seeds.</p>\n";
+  return out +
+         "</table></div>\n<p>The last three columns cover the last part of training. Their interval holds for "
+         "this pair of runs only; it knows nothing of the chance between seeds.</p>\n";
 }
 
 std::string picture_section(const StudyResult& study, const Judgement& j) {
   std::string out;
   int count = 0;
   for (const Picture& picture : make_pictures(study, j)) {
-    out += fmt::format("<figure id=\"{}\">\n<div class=\"wide\">{}</div>\n<figcaption><b>{}. {}.</b> {}</figcaption>\n"
-                       "</figure>\n", picture.name, picture.svg, ++count, escape(picture.title), escape(picture.caption));
+    out += fmt::format(
+        "<figure id=\"{}\">\n<div class=\"wide\">{}</div>\n<figcaption><b>{}. {}.</b> {}</figcaption>\n"
+        "</figure>\n",
+        picture.name, picture.svg, ++count, escape(picture.title), escape(picture.caption));
   }
   return out.empty() ? "" : "<h2>Pictures</h2>\n" + out;
 }
 
-// Part `index` of a site layer.L/LINEAR/OPERAND/GEMM, or the whole name for other sites.
+// OPERAND/GEMM of a site layer.L/LINEAR/OPERAND/GEMM, or the whole name for other sites.
 std::string operand_of(const std::string& site) {
   const std::size_t first = site.find('/');
   const std::size_t second = first == std::string::npos ? first : site.find('/', first + 1);
@@ -163,8 +167,9 @@ std::string error_section(const StudyResult& study) {
       if (any) out += "<tr>" + td(operand) + td(arm, "words") + cells + "</tr>\n";
     }
   }
-  return out + "</table></div>\n<p>Means over layers, linears, records and seeds of all finite values; – where nothing "
-               "was recorded.</p>\n";
+  return out +
+         "</table></div>\n<p>Means over layers, linears, records and seeds of all finite values; – where nothing "
+         "was recorded.</p>\n";
 }
 
 std::string flop_section(const StudyResult& study) {
@@ -187,7 +192,8 @@ std::string flop_section(const StudyResult& study) {
     }
     out += "</tr>\n";
   }
-  return out + "</table></div>\n<p>What really ran, of all multiplications in matrix products of a training step.</p>\n";
+  return out +
+         "</table></div>\n<p>What really ran, of all multiplications in matrix products of a training step.</p>\n";
 }
 
 std::string run_section(const StudyResult& study) {
@@ -210,7 +216,8 @@ std::string making_section(const StudyResult& study) {
   }
   std::string out = "<h2>How it was made</h2>\n<div class=\"wide\"><table>\n";
   const auto row = [&](std::string_view name, const std::string& value) {
-    if (!value.empty()) out += "<tr>" + td(name) + "<td class=\"sentence\"><code>" + escape(value) + "</code></td></tr>\n";
+    if (!value.empty())
+      out += "<tr>" + td(name) + "<td class=\"sentence\"><code>" + escape(value) + "</code></td></tr>\n";
   };
   row("command", study.command);
   row("git revision", study.git_revision);
@@ -226,7 +233,8 @@ std::string making_section(const StudyResult& study) {
       "Worse or better also needs the same sign in every seed, the training loss at equal steps on the same side in "
       "every seed (block bootstrap over the last {:g} % of the steps, {} resamples) and, with fewer than four seeds, a "
       "difference larger than the baseline's own seed spread. Same within tolerance needs an interval inside ±{:g} "
-      "nats. Everything else cannot be told.</p>\n", 100 * o.confidence, 100 * o.window_fraction, o.resamples, o.tolerance);
+      "nats. Everything else cannot be told.</p>\n",
+      100 * o.confidence, 100 * o.window_fraction, o.resamples, o.tolerance);
   return out;
 }
 
@@ -237,7 +245,8 @@ std::string html_report(const StudyResult& study) {
   std::string out = fmt::format(
       "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n<meta name=\"viewport\" "
       "content=\"width=device-width, initial-scale=1\">\n<title>{0}</title>\n<style>{1}</style>\n</head>\n<body>\n"
-      "<h1>{0}</h1>\n", escape(study.title), kReportStyle);
+      "<h1>{0}</h1>\n",
+      escape(study.title), kReportStyle);
   if (!study.question.empty()) out += "<h2>Question</h2>\n" + paragraphs(study.question);
   if (!study.prediction.empty()) out += "<h2>Prediction, written before the runs</h2>\n" + paragraphs(study.prediction);
   out += verdict_section(study, j) + picture_section(study, j) + matched_section(j) + error_section(study) +

@@ -117,8 +117,8 @@ std::vector<double> moving_average(std::span<const double> values, std::size_t w
   const std::size_t half = width / 2;
   std::vector<double> out(values.size());
   for (std::size_t i = 0; i < values.size(); ++i) {
-    const std::size_t reach = std::min({half, i, values.size() - 1 - i});
-    out[i] = mean_of(values.subspan(i - reach, 2 * reach + 1));
+    const std::size_t left = std::min(half, i), right = std::min(left, values.size() - 1 - i);
+    out[i] = mean_of(values.subspan(i - left, left + right + 1));
   }
   return out;
 }

@@ -18,11 +18,16 @@ namespace ng {
 
 std::string_view verdict_name(Verdict verdict) {
   switch (verdict) {
-    case Verdict::worse: return "worse";
-    case Verdict::better: return "better";
-    case Verdict::same_within_tolerance: return "same within tolerance";
-    case Verdict::diverged: return "diverged";
-    case Verdict::cannot_be_told: break;
+    case Verdict::worse:
+      return "worse";
+    case Verdict::better:
+      return "better";
+    case Verdict::same_within_tolerance:
+      return "same within tolerance";
+    case Verdict::diverged:
+      return "diverged";
+    case Verdict::cannot_be_told:
+      break;
   }
   return "cannot be told";
 }
@@ -30,7 +35,7 @@ std::string_view verdict_name(Verdict verdict) {
 namespace {
 
 constexpr double kNan = std::numeric_limits<double>::quiet_NaN();
-constexpr std::size_t kFewSeeds = 4;          // below it equal noise cannot be checked: condition 3
+constexpr std::size_t kFewSeeds = 4;            // below it equal noise cannot be checked: condition 3
 constexpr std::size_t kLeastMatchedSteps = 16;  // below it no bootstrap: condition 4
 
 using RunTable = std::map<std::string, std::map<std::uint64_t, const RunCurve*>>;
@@ -38,8 +43,8 @@ using RunTable = std::map<std::string, std::map<std::uint64_t, const RunCurve*>>
 void check_run(const RunCurve& run) {
   const bool bf16_fits = run.eval_loss_bf16.empty() || run.eval_loss_bf16.size() == run.eval_step.size();
   if (run.step.size() != run.loss.size() || run.eval_step.size() != run.eval_loss.size() || !bf16_fits) {
-    throw UserError(fmt::format("run {} ({}, seed {}): step and loss columns have unequal lengths", run.run_id, run.arm,
-                                run.seed));
+    throw UserError(
+        fmt::format("run {} ({}, seed {}): step and loss columns have unequal lengths", run.run_id, run.arm, run.seed));
   }
 }
 
@@ -58,8 +63,9 @@ RunTable check_and_index(const StudyResult& study, Judgement& out) {
   const JudgementOptions& o = study.options;
   if (!(o.confidence > 0 && o.confidence < 1) || !(o.tolerance >= 0) ||
       !(o.window_fraction > 0 && o.window_fraction <= 1) || o.resamples == 0) {
-    throw UserError("confidence and window fraction lie between 0 and 1, the tolerance is not negative, and there is "
-                    "at least one resample");
+    throw UserError(
+        "confidence and window fraction lie between 0 and 1, the tolerance is not negative, and there is "
+        "at least one resample");
   }
   if (study.runs.empty()) throw UserError("there are no runs to judge");
   RunTable table;
@@ -69,8 +75,8 @@ RunTable check_and_index(const StudyResult& study, Judgement& out) {
     if (!table.contains(run.arm)) arms += (arms.empty() ? "" : ", ") + run.arm;
     const auto [at, fresh] = table[run.arm].emplace(run.seed, &run);
     if (!fresh) {
-      throw UserError(fmt::format("two runs of arm {} with seed {}: {} and {}", run.arm, run.seed, at->second->run_id,
-                                  run.run_id));
+      throw UserError(
+          fmt::format("two runs of arm {} with seed {}: {} and {}", run.arm, run.seed, at->second->run_id, run.run_id));
     }
   }
   if (!table.contains(study.baseline)) {
@@ -96,7 +102,9 @@ RunTable check_and_index(const StudyResult& study, Judgement& out) {
   return table;
 }
 
-bool done(const RunCurve& run) { return run.status == "done"; }
+bool done(const RunCurve& run) {
+  return run.status == "done";
+}
 
 // A run that ended normally with a loss that is no number has diverged all the same.
 bool diverged(const RunCurve& run) {
@@ -246,15 +254,16 @@ void decide(ArmJudgement& arm, const Judgement& all, const JudgementOptions& o, 
   for (const SeedPair& pair : arm.pairs) lost += pair.status == "diverged" && std::isfinite(pair.baseline_loss);
   if (lost > 0) {
     arm.verdict = Verdict::diverged;
-    arm.why = fmt::format("{} of {} runs diverged; the baseline's runs with the same seeds did not.", lost,
-                          arm.pairs.size());
+    arm.why =
+        fmt::format("{} of {} runs diverged; the baseline's runs with the same seeds did not.", lost, arm.pairs.size());
     if (arm.n > 0) arm.why += fmt::format(" The others end {:+.4f} nats from the baseline on average.", arm.mean);
     return;
   }
   arm.verdict = Verdict::cannot_be_told;
   if (arm.n < 2) {
-    arm.why = arm.n == 0 ? "No seed has a finished, evaluated run of this arm and of the baseline."
-                         : fmt::format("One pair ({:+.4f} nats): one seed cannot separate an arm from chance.", arm.mean);
+    arm.why = arm.n == 0
+                  ? "No seed has a finished, evaluated run of this arm and of the baseline."
+                  : fmt::format("One pair ({:+.4f} nats): one seed cannot separate an arm from chance.", arm.mean);
     return;
   }
   const Interval& i = arm.family_interval;
@@ -273,22 +282,21 @@ void decide(ArmJudgement& arm, const Judgement& all, const JudgementOptions& o, 
   for (const double d : differences(arm)) same_sign = same_sign && d * sign > 0;
   if (!same_sign) against += " The sign is not the same in every seed.";
   if (arm.n < kFewSeeds && !(std::abs(arm.mean) > all.baseline_range)) {
-    against += fmt::format(" With {} seeds it would have to exceed the baseline's own seed spread of {:.4f}.", arm.n,
-                           all.baseline_range);
+    against +=
+        fmt::format(" The mean is not larger than the baseline's own seed spread of {:.4f}, as {} seeds require.",
+                    all.baseline_range, arm.n);
   }
+  std::string silent;  // the seeds whose training loss does not show it
   for (const SeedPair& pair : arm.pairs) {
     if (!std::isfinite(pair.difference) || pair.matched_steps < kLeastMatchedSteps) continue;
     const double near = sign > 0 ? pair.matched_interval.low : -pair.matched_interval.high;
-    if (!(near > 0)) {
-      against += fmt::format(" The training loss at equal steps does not show it in seed {} ({:+.4f}, interval {:+.4f} to "
-                             "{:+.4f}).", pair.seed, pair.matched_mean, pair.matched_interval.low,
-                             pair.matched_interval.high);
-    }
+    if (!(near > 0)) silent += fmt::format("{}{}", silent.empty() ? "" : " and ", pair.seed);
   }
+  if (!silent.empty()) against += fmt::format(" The training loss at equal steps does not show it in seed {}.", silent);
   if (!against.empty()) {
     arm.why = fmt::format("{}.{}", with_interval(arm), against);
     if (o.tolerance > 0) {
-      arm.why += fmt::format(" Nor can it be called the same: that needs an interval inside ±{:g}.", o.tolerance);
+      arm.why += fmt::format(" Nor is it shown to be the same: that needs an interval inside ±{:g}.", o.tolerance);
     }
     return;
   }
@@ -313,9 +321,11 @@ void warn(const StudyResult& study, Judgement& out) {
   } else if (seeds == 2) {
     out.warnings.push_back(
         out.pooled_degrees > 1
-            ? fmt::format("Two seeds: an interval from one arm alone would reach ±12.7 standard errors (one degree of "
-                          "freedom). The noise is therefore pooled over the arms ({} degrees of freedom), which assumes "
-                          "that they are about equally noisy. More seeds would test that.", out.pooled_degrees)
+            ? fmt::format(
+                  "Two seeds: an interval from one arm alone would reach ±12.7 standard errors (one degree of "
+                  "freedom). The noise is therefore pooled over the arms ({} degrees of freedom), which assumes "
+                  "that they are about equally noisy. More seeds would test that.",
+                  out.pooled_degrees)
             : std::string("Two seeds and one arm: the interval has one degree of freedom and reaches ±12.7 standard "
                           "errors. Only a very large or very steady difference could be told."));
   }
@@ -328,8 +338,8 @@ void warn(const StudyResult& study, Judgement& out) {
     const bool paired = std::any_of(out.baseline_losses.begin(), out.baseline_losses.end(),
                                     [&](const auto& entry) { return entry.first == run.seed; });
     if (!paired) {
-      out.warnings.push_back(fmt::format("Run {} ({}, seed {}) has no baseline run with the same seed.", run.run_id,
-                                         run.arm, run.seed));
+      out.warnings.push_back(
+          fmt::format("Run {} ({}, seed {}) has no baseline run with the same seed.", run.run_id, run.arm, run.seed));
     }
   }
 }

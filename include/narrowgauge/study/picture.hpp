@@ -14,7 +14,7 @@ namespace ng {
 
 /// A picture and what a reader has to know to read it: what is shown, what is left out, what it can't tell.
 struct Picture {
-  std::string name;     // file name without extension
+  std::string name;  // file name without extension
   std::string title;
   std::string svg;      // one <svg> element, no external reference
   std::string caption;  // plain text, not escaped

@@ -81,37 +81,37 @@ enum class Verdict {
 /// One seed's pair of runs. A number that does not exist is NaN.
 struct SeedPair {
   std::uint64_t seed = 0;
-  std::string status;           // of the arm's run, "missing" if there is none
-  double baseline_loss = 0;     // held-out, at the last evaluation that both runs have
-  double loss = 0;              // held-out, recipe's forward
-  double loss_bf16 = 0;         // held-out, BF16 forward of the arm's weights
-  double difference = 0;        // loss - baseline_loss
-  double matched_mean = 0;      // mean training-loss difference at equal steps over the last window
-  Interval matched_interval;    // of matched_mean, from the block bootstrap over steps
+  std::string status;             // of the arm's run, "missing" if there is none
+  double baseline_loss = 0;       // held-out, at the last evaluation that both runs have
+  double loss = 0;                // held-out, recipe's forward
+  double loss_bf16 = 0;           // held-out, BF16 forward of the arm's weights
+  double difference = 0;          // loss - baseline_loss
+  double matched_mean = 0;        // mean training-loss difference at equal steps over the last window
+  Interval matched_interval;      // of matched_mean, from the block bootstrap over steps
   std::size_t matched_steps = 0;  // in that window
 };
 
 struct ArmJudgement {
   std::string arm;
-  std::vector<SeedPair> pairs;     // one for each seed of the baseline, ascending
-  std::size_t n = 0;               // pairs with a difference
-  double mean = 0;                 // of the differences, nats
-  double percent = 0;              // mean as percent of the baseline's mean loss over the same seeds
-  double own_sd = 0;               // of the differences (NaN for n < 2)
-  double standard_error = 0;       // of the mean, as used by the test
-  double degrees = 0;              // of freedom, as used by the test; 0 if there is no test
-  Interval interval;               // of the mean, at options.confidence, this arm alone
-  Interval family_interval;        // of the mean, at the confidence that Holm's step gives this arm
-  double p = 1, p_holm = 1;        // two-sided, difference is 0; plain, and adjusted over all arms (Holm)
+  std::vector<SeedPair> pairs;  // one for each seed of the baseline, ascending
+  std::size_t n = 0;            // pairs with a difference
+  double mean = 0;              // of the differences, nats
+  double percent = 0;           // mean as percent of the baseline's mean loss over the same seeds
+  double own_sd = 0;            // of the differences (NaN for n < 2)
+  double standard_error = 0;    // of the mean, as used by the test
+  double degrees = 0;           // of freedom, as used by the test; 0 if there is no test
+  Interval interval;            // of the mean, at options.confidence, this arm alone
+  Interval family_interval;     // of the mean, at the confidence that Holm's step gives this arm
+  double p = 1, p_holm = 1;     // two-sided, difference is 0; plain, and adjusted over all arms (Holm)
   Verdict verdict = Verdict::cannot_be_told;
-  std::string why;                 // one or two plain sentences
+  std::string why;  // one or two plain sentences
 };
 
 struct Judgement {
   std::string baseline;
   std::vector<std::pair<std::uint64_t, double>> baseline_losses;  // held-out at the end, by seed; NaN if there is none
   double baseline_mean = 0, baseline_sd = 0, baseline_range = 0;  // over seeds; sd and range NaN for fewer than two
-  double pooled_sd = 0;       // of a paired difference, over all arms with every seed; NaN if it cannot be formed
+  double pooled_sd = 0;  // of a paired difference, over all arms with every seed; NaN if it cannot be formed
   double pooled_degrees = 0;
   std::vector<ArmJudgement> arms;     // in order of first appearance, without the baseline
   std::vector<std::string> warnings;  // what a reader has to know: unfinished runs, few seeds, mismatches
@@ -173,7 +173,8 @@ struct Curve {
 };
 /// other - base at the steps that both have with finite losses. Steps ascend.
 [[nodiscard]] Curve matched_difference(const RunCurve& base, const RunCurve& other);
-/// Centred moving average over `width` entries (made odd); at the ends over what there is, symmetrically.
+/// Centred moving average over `width` entries (made odd). It narrows towards the first entry, where losses
+/// fall steeply, and becomes one-sided towards the last.
 [[nodiscard]] std::vector<double> moving_average(std::span<const double> values, std::size_t width);
 /// Percentile interval of the mean from a moving-block bootstrap with blocks of ceil(sqrt(n)); the same for
 /// the same seed on every machine. NaN for no values.
