@@ -1,0 +1,18 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Which backends there are. Its own library, ng_backends, since it needs the backends and they need the interface.
+#include "narrowgauge/backend/registry.hpp"
+
+#include "narrowgauge/base/error.hpp"
+
+namespace ng {
+
+std::unique_ptr<Backend> make_backend(const std::string& name, const BackendOptions& options) {
+  if (name == "cpu") return make_cpu_backend(options);
+  if (name == "cuda") return make_cuda_backend(options);
+  const std::string reason = cuda_absent_reason();
+  throw UserError("unknown backend '" + name + "'; there are cpu and cuda" +
+                  (reason.empty() ? std::string() : " (cuda is absent here: " + reason + ")"));
+}
+
+}  // namespace ng

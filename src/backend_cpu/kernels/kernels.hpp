@@ -1,0 +1,110 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The hot loops of the CPU backend as a table of functions. Each file of this folder is compiled once per instruction
+// set into namespace ng::cpu::<isa> and enters its functions into the table; the bytes of all results are equal between
+// the tables (fma is the correctly rounded one in each). Raw pointers only: such files must share no inline code.
+// Rows are FP32; n is the number of elements; outputs may alias inputs of the same element where nothing else is said.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "gemm.hpp"
+#include "narrowgauge/backend/operations.hpp"
+#include "narrowgauge/numerics/counter_rng.hpp"
+
+namespace ng::cpu {
+
+/// What the softmax of one row leaves beside the probabilities.
+struct SoftmaxSums {
+  float maximum;
+  float log_sum;  ///< log of sum exp(x - maximum)
+  float entropy;  ///< nats
+};
+
+/// One query tile of causal attention against the key tiles up to its own, one head. Strides in elements.
+struct AttentionHead {
+  const float* q;  ///< [length, head_dim], rows `stride` apart
+  const float* k;
+  const float* v;
+  std::int64_t stride;
+  std::int64_t length;
+  std::int64_t head_dim;
+  float exponent_scale;  ///< log2(e) / sqrt(head_dim)
+  float score_scale;     ///< 1 / sqrt(head_dim)
+  bool round_probabilities;
+};
+
+struct CpuKernels {
+  const char* isa;
+
+  // ---- gemm.cpp
+  /// D = A B^T, each output one fma chain in ascending k, from c (`accumulate`) or +0. kGemmScratchFloats of scratch.
+  void (*gemm_chain)(StridedMatrix a, StridedMatrix b, float* c, std::int64_t ldc, std::int64_t m, std::int64_t n,
+                     std::int64_t k, bool accumulate, float* scratch);
+
+  // ---- rows.cpp
+  void (*widen_bf16)(const std::uint16_t* from, float* to, std::int64_t n);
+  void (*round_bf16)(const float* from, std::uint16_t* to, std::int64_t n);
+  void (*add)(const float* a, const float* b, float* out, std::int64_t n);
+  /// out = weight * x.
+  void (*scale)(float weight, const float* x, float* out, std::int64_t n);
+  /// out = fma(weight, x, out).
+  void (*multiply_add)(float weight, const float* x, float* out, std::int64_t n);
+  /// sum a*b: 8 interleaved fma chains (element mod 8) in ascending order, then pairwise.
+  float (*dot)(const float* a, const float* b, std::int64_t n);
+  /// Returns rstd.
+  float (*rms_norm)(const float* x, const float* gain, float epsilon, float* y, std::int64_t n);
+  /// dx = gradient, or dx + gradient.
+  void (*rms_norm_backward)(const float* x, const float* gain, float rstd, const float* dy, float* dx, bool accumulate,
+                            std::int64_t n);
+  /// d_gain = fma(dy, x * rstd, d_gain).
+  void (*gain_gradient)(const float* x, float rstd, const float* dy, float* d_gain, std::int64_t n);
+  /// Turns one head of n elements; `angles`: cos in the first half, sin in the last.
+  void (*rope)(const float* angles, bool inverse, float* head, std::int64_t n);
+  void (*swiglu)(const float* gate, const float* up, float* y, std::int64_t n);
+  void (*swiglu_backward)(const float* gate, const float* up, const float* dy, float* d_gate, float* d_up,
+                          std::int64_t n);
+
+  // ---- softmax.cpp
+  SoftmaxSums (*softmax)(const float* logits, float* probabilities, std::int64_t n);
+
+  // ---- attention.cpp; scratch sizes in floats from attention_scratch and attention_backward_scratch
+  /// out [length, head_dim] rows `out_stride` apart; log_sum_exp `lse_stride` apart, base 2.
+  void (*attention)(const AttentionHead& head, float* out, std::int64_t out_stride, float* log_sum_exp,
+                    std::int64_t lse_stride, float* scratch);
+  /// dq = gradient; dk and dv += gradient, continuing the chains found there (unscaled dk); rows `d_stride` apart.
+  void (*attention_backward)(const AttentionHead& head, const float* out, const float* d_out, std::int64_t out_stride,
+                             const float* log_sum_exp, std::int64_t lse_stride, float* dq, float* dk, float* dv,
+                             std::int64_t d_stride, float* scratch);
+
+  // ---- optimizer.cpp
+  void (*adamw)(const AdamWSpec& spec, const StepScalars& scalars, const float* gradient, float* master, float* first,
+                float* second, std::int64_t n);
+  /// Leaves of summation_order.hpp of the terms x (or x^2) in double; n terms give summation_leaves(n) partials.
+  void (*sum_leaves)(const float* x, std::int64_t n, double* partials);
+  void (*square_leaves)(const float* x, std::int64_t n, double* partials);
+  /// Elements [first, first + n) of the normal stream of Backend::fill_normal.
+  void (*normal)(const RandomStream& stream, std::uint64_t first, double deviation, float* out, std::int64_t n);
+};
+
+/// Floats of scratch that attention and attention_backward need.
+std::size_t attention_scratch_floats(std::int64_t head_dim);
+std::size_t attention_backward_scratch_floats(std::int64_t head_dim);
+
+/// The table for this machine: x86-64-v3 where it has AVX2, FMA, BMI2 and F16C, else, or on request, the baseline.
+const CpuKernels& cpu_kernels(bool baseline);
+
+}  // namespace ng::cpu
+
+#if defined(NG_ISA)
+namespace ng::cpu::NG_ISA {
+
+// One per file: enters its functions into the table.
+void add_row_kernels(CpuKernels& table);
+void add_softmax_kernels(CpuKernels& table);
+void add_attention_kernels(CpuKernels& table);
+void add_optimizer_kernels(CpuKernels& table);
+
+}  // namespace ng::cpu::NG_ISA
+#endif
