@@ -283,7 +283,8 @@ std::optional<Picture> picture_matched_differences(const StudyResult& study, con
   if (study.options.tolerance > 0)
     caption += fmt::format(" Dashed: the tolerance, ±{:g} nats.", study.options.tolerance);
   caption +=
-      " One range for all panels; the most extreme hundredth of the values may lie outside. What this cannot "
+      " One range for all panels; the most extreme hundredth of the values, and runs that diverge, may leave it. What "
+      "this cannot "
       "tell: chance between seeds, of which each line is one draw, however smooth it looks.";
   return Picture{"matched_differences", "Training loss at equal steps", canvas.finish(), caption};
 }

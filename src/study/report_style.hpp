@@ -13,9 +13,9 @@ h1 { font-size: 1.7rem; line-height: 1.2; margin: .6rem 0 .4rem; }
 h2 { font-size: 1.2rem; margin: 2.2rem 0 .5rem; border-bottom: 1px solid #ccc; padding-bottom: .2rem; }
 p, li { max-width: 46rem; }
 .wide { overflow-x: auto; }
-table { border-collapse: collapse; font-size: .88rem; font-variant-numeric: tabular-nums; }
-th, td { padding: .3rem .7rem; text-align: right; vertical-align: top; border-bottom: 1px solid #e3e3e3; white-space: nowrap; }
-th { border-bottom: 2px solid #888; text-align: right; font-weight: 600; }
+table { border-collapse: collapse; font-size: .85rem; font-variant-numeric: tabular-nums; }
+th, td { padding: .3rem .55rem; text-align: right; vertical-align: top; border-bottom: 1px solid #e3e3e3; white-space: nowrap; }
+th { border-bottom: 2px solid #888; font-weight: 600; white-space: normal; vertical-align: bottom; }
 th:first-child, td:first-child, td.words, th.words { text-align: left; }
 td.sentence { white-space: normal; min-width: 18rem; text-align: left; }
 td.strong { font-weight: 600; }

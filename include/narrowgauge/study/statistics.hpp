@@ -142,8 +142,8 @@ struct Judgement {
 ///
 /// Rate of false alarms of the whole family (nominal 5 %) with arms that differ in nothing: 1 % (two seeds,
 /// six arms, noise a third of the seed spread) to 3 %. One arm alone much noisier than all others, for
-/// instance paired with the wrong seeds: up to 9 % with two seeds, under 5 % from three on.
-/// tests/unit/study_verdict_test.cpp measures these rates.
+/// instance paired with the wrong seeds: up to 10 % with two seeds, under 5 % from three on.
+/// tests/unit/study_verdict_test.cpp holds it to these rates.
 ///
 /// Throws UserError: no runs; no run of the baseline; two runs of one arm and seed; runs of different data,
 /// model or last evaluation step unless options.allow_mismatch; options out of range; columns of unequal length.
