@@ -64,6 +64,9 @@ NG_HD constexpr std::uint32_t nan_code(const ElementFormat& f) {
     return f.nan == NanCodes::all_ones ? magnitude_mask(f) : sign_mask(f);
 }
 
+/// Bits after the leading one of a number in the top binade: one mantissa bit of int8 is its leading one.
+NG_HD constexpr int fraction_bits(const ElementFormat& f) { return f.exponent_bits == 0 ? f.mantissa_bits - 1 : f.mantissa_bits; }
+
 /// floor(log2(largest finite magnitude)): "E" of the scale rules (numerics.md section 2; OCP MX v1.0 section 6.3).
 NG_HD constexpr int largest_exponent(const ElementFormat& f) {
     if (f.exponent_bits == 0) return smallest_exponent(f) - 1;  // int8: 127/64 lies in [1, 2)

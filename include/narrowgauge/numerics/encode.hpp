@@ -64,10 +64,11 @@ NG_HD constexpr std::uint32_t encode(const ElementFormat& f, const CastChoices& 
     const int above = exponent_field - (127 + smallest_exponent(f));
     const int binade = above > 0 ? above : 0;
     const int lost = 23 - f.mantissa_bits + (above < 0 ? -above : 0);
-    const int shift = lost < 31 ? lost : 31;
     // 3. Round. The leading one of the result adds itself to the exponent field, so does a carry.
-    const std::uint32_t rounded = round_significand(significand, shift, negative, choices.rounding, choices.random_bits, random);
-    const std::uint32_t code = (static_cast<std::uint32_t>(binade) << f.mantissa_bits) + rounded;
+    const std::uint32_t binade_code = static_cast<std::uint32_t>(binade) << f.mantissa_bits;
+    const std::uint32_t rounded = round_significand(significand, lost, negative, choices.rounding, choices.random_bits,
+                                                    random, binade_code);
+    const std::uint32_t code = binade_code + rounded;
 
     if (magnitude > kInfinityBits) return encode_detail::nan_result(f, choices.nan, negative);
     if (code > largest_code(f) || magnitude == kInfinityBits)

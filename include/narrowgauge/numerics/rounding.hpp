@@ -35,21 +35,24 @@ struct CastChoices {
     friend constexpr bool operator==(const CastChoices&, const CastChoices&) = default;
 };
 
-/// significand / 2^shift rounded to an integer; 0 < shift <= 31, significand < 2^24. `random` is a draw of `random_bits`
-/// bits: with f = the discarded fraction, the result is the upper neighbour iff floor(f * 2^b) + random >= 2^b
-/// (numerics.md section 1; b = 8 is Blackwell's cvt.rs for E2M1).
-NG_HD constexpr std::uint32_t round_significand(std::uint32_t significand, int shift, bool negative, Rounding rounding,
-                                                int random_bits, std::uint32_t random) {
+/// significand / 2^lost rounded to an integer; lost >= 1, significand < 2^24. `random` is a draw of `random_bits` bits:
+/// with f = the discarded fraction, the result is the upper neighbour iff floor(f * 2^b) + random >= 2^b (numerics.md
+/// section 1; b = 8 is Blackwell's cvt.rs for E2M1). "Even" is about the code: `added` is what the caller adds to the
+/// result to form it, odd only in formats without mantissa bits.
+NG_HD constexpr std::uint32_t round_significand(std::uint32_t significand, int lost, bool negative, Rounding rounding,
+                                                int random_bits, std::uint32_t random, std::uint32_t added = 0) {
+    const int shift = lost < 25 ? lost : 25;  // beyond 25 every significand is below half a unit
     const std::uint32_t floor = significand >> shift;
     switch (rounding) {
-        case Rounding::nearest_even: return (significand + ((1u << (shift - 1)) - 1u) + (floor & 1u)) >> shift;
+        case Rounding::nearest_even: return (significand + ((1u << (shift - 1)) - 1u) + ((floor + added) & 1u)) >> shift;
         case Rounding::nearest_away: return (significand + (1u << (shift - 1))) >> shift;
         case Rounding::half_up: return (significand + (1u << (shift - 1)) - (negative ? 1u : 0u)) >> shift;
         case Rounding::toward_zero: return floor;
         case Rounding::stochastic: break;
     }
-    const std::uint32_t rest = significand & ((1u << shift) - 1u);
-    const std::uint32_t fraction = shift >= random_bits ? rest >> (shift - random_bits) : rest << (random_bits - shift);
+    const std::uint32_t rest = significand - (floor << shift);
+    const int down = lost - random_bits;
+    const std::uint32_t fraction = down >= 0 ? rest >> (down < 31 ? down : 31) : rest << -down;
     const std::uint32_t carry = random_bits == 32 ? (fraction + random < fraction ? 1u : 0u)
                                                   : (fraction + random) >> (random_bits & 31);
     return floor + carry;

@@ -44,12 +44,16 @@ NG_HD constexpr float largest_value(const ElementFormat& f) {
     return float_of(static_cast<std::uint32_t>(exponent + 127) << 23 | mantissa << (23 - f.mantissa_bits));
 }
 
+NG_HD float canonical_nan(float a) { return is_nan_bits(bits_of(a)) ? float_of(kQuietNanBits) : a; }
 NG_HD float minimum(float a, float b) { return a > b ? b : a; }  // NaN in a stays NaN
 NG_HD float maximum(float a, float b) { return a < b ? b : a; }
 
-/// Nearest even, saturating E4M3 code of a non-negative block scale.
+/// Nearest even, saturating E4M3 code of a non-negative block scale. A NaN scale has no sign: the one that an operation
+/// such as 0/0 gives differs between host and device.
 NG_HD std::uint32_t e4m3_scale_code(float value) {
-    return encode(format_of(FormatId::e4m3), CastChoices{}, value);
+    CastChoices choices;
+    choices.nan = NanChoice::cuda;
+    return encode(format_of(FormatId::e4m3), choices, value);
 }
 NG_HD float e4m3_scale_value(std::uint32_t code) { return decode(format_of(FormatId::e4m3), code); }
 
@@ -83,8 +87,8 @@ NG_HD TileScale e8m0_tile_scale(const QuantizerSpec& spec, std::uint32_t amax) {
             return from_e8m0(exponent_of_bits(amax) - largest + (above ? 1 : 0));
         }
         case ScaleRule::even: {
-            // Add half a unit of the element's mantissa to the bits, cut: the carry reaches the exponent.
-            const std::uint32_t rounded = amax + (1u << (23 - spec.element.mantissa_bits - 1));
+            // Add half a unit of the element's last place to the bits, cut: the carry reaches the exponent.
+            const std::uint32_t rounded = amax + (1u << (23 - fraction_bits(spec.element) - 1));
             if (rounded >= kInfinityBits) return not_finite_e8m0(spec.infinite_scale_code);
             return from_e8m0(exponent_of_bits(rounded) - largest);
         }
@@ -124,6 +128,7 @@ NG_HD TileScale f32_tile_scale(const QuantizerSpec& spec, std::uint32_t amax_bit
             scale.divisor = scale.decode;
         }
     }
+    scale.decode = canonical_nan(scale.decode);
     scale.code = bits_of(scale.decode);
     return scale;
 }
@@ -183,14 +188,14 @@ NG_HD TensorScale tensor_scale(const QuantizerSpec& spec, std::uint32_t amax_bit
     t.amax = float_of(amax_bits);
     if (!needs_tensor_amax(spec.rule)) return t;
     if (spec.rule == ScaleRule::ao_two_level) {
-        t.decode = div_rn(t.amax, 2688.0f);
+        t.decode = scale_detail::canonical_nan(div_rn(t.amax, 2688.0f));
         t.encode = div_rn(1.0f, t.decode);
         return t;
     }
     const float numerator = spec.rule == ScaleRule::four_over_six ? mul_rn(6.0f, spec.four_over_six_e4m3_max) : 2688.0f;
     t.encode = scale_detail::minimum(div_rn(numerator, t.amax), kLargestFinite);
     if (amax_bits == 0 || t.encode == 0.0f) t.encode = 1.0f;  // an all-zero tensor, or an infinite amax
-    t.decode = div_rn(1.0f, t.encode);
+    t.decode = scale_detail::canonical_nan(div_rn(1.0f, t.encode));
     return t;
 }
 
