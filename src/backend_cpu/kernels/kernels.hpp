@@ -12,6 +12,9 @@
 #include "gemm.hpp"
 #include "narrowgauge/backend/operations.hpp"
 #include "narrowgauge/numerics/counter_rng.hpp"
+#include "narrowgauge/numerics/hadamard.hpp"
+#include "narrowgauge/numerics/packing.hpp"
+#include "quantize.hpp"
 
 namespace ng::cpu {
 
@@ -19,10 +22,16 @@ namespace ng::cpu {
 struct SoftmaxSums {
   float maximum;
   float log_sum;  ///< log of sum exp(x - maximum)
-  float entropy;  ///< nats
 };
 
-/// One query tile of causal attention against the key tiles up to its own, one head. Strides in elements.
+/// Queries and keys of one tile of attention; the key tiles are part of the written order.
+constexpr std::int64_t kAttentionTile = 64;
+
+/// Floats of scratch that `attention` and `attention_backward` need.
+constexpr std::size_t kAttentionScratchFloats =
+    kGemmScratchFloats + 2 * static_cast<std::size_t>(kAttentionTile * kAttentionTile);
+
+/// One query head of one sequence with the key and value head that it reads. Strides in elements.
 struct AttentionHead {
   const float* q;  ///< [length, head_dim], rows `stride` apart
   const float* k;
@@ -30,9 +39,8 @@ struct AttentionHead {
   std::int64_t stride;
   std::int64_t length;
   std::int64_t head_dim;
-  float exponent_scale;  ///< log2(e) / sqrt(head_dim)
-  float score_scale;     ///< 1 / sqrt(head_dim)
-  bool round_probabilities;
+  float exponent_scale;      ///< log2(e) / sqrt(head_dim)
+  bool round_probabilities;  ///< to BF16
 };
 
 struct CpuKernels {
@@ -42,6 +50,22 @@ struct CpuKernels {
   /// D = A B^T, each output one fma chain in ascending k, from c (`accumulate`) or +0. kGemmScratchFloats of scratch.
   void (*gemm_chain)(StridedMatrix a, StridedMatrix b, float* c, std::int64_t ldc, std::int64_t m, std::int64_t n,
                      std::int64_t k, bool accumulate, float* scratch);
+
+  // ---- quantize.cpp
+  /// amax[j] = magnitude bits of tile j of a row (NaN and infinity included), merged with the value there if asked.
+  void (*amax_tiles)(const float* x, std::int64_t count, std::int64_t tile, bool merge, std::uint32_t* amax);
+  void (*tile_scales)(const QuantizerSpec& spec, const TensorScale& tensor, const std::uint32_t* amax,
+                      std::int64_t count, const TileScaleArrays& out);
+  void (*encode_row)(const QuantizerSpec& spec, const EncodeRow& row);
+  void (*fill_draws)(const RandomStream& stream, std::uint64_t first, std::int64_t count, int bits,
+                     std::uint32_t* draws);
+  void (*pack_nibbles)(const std::uint8_t* codes, std::int64_t count, std::uint8_t* packed);
+  void (*hadamard_row)(const HadamardSpec& spec, const HadamardSignMask& mask, float* x, std::int64_t count);
+  void (*hadamard_columns)(const HadamardSpec& spec, const HadamardSignMask& mask, float* x, std::int64_t stride,
+                           std::int64_t count);
+  /// out[i] = table[code first + i] * scales[i / tile].
+  void (*decode_row)(CodeStorage storage, const float* table, const std::uint8_t* row, std::int64_t first,
+                     std::int64_t count, const float* scales, std::int64_t tile, float* out);
 
   // ---- rows.cpp
   void (*widen_bf16)(const std::uint16_t* from, float* to, std::int64_t n);
@@ -68,15 +92,18 @@ struct CpuKernels {
 
   // ---- softmax.cpp
   SoftmaxSums (*softmax)(const float* logits, float* probabilities, std::int64_t n);
+  /// Entropy of the probabilities in nats, an fma chain in ascending order.
+  float (*entropy)(const float* logits, const float* probabilities, SoftmaxSums sums, std::int64_t n);
 
-  // ---- attention.cpp; scratch sizes in floats from attention_scratch and attention_backward_scratch
+  // ---- attention.cpp; kAttentionScratchFloats of scratch
   /// out [length, head_dim] rows `out_stride` apart; log_sum_exp `lse_stride` apart, base 2.
   void (*attention)(const AttentionHead& head, float* out, std::int64_t out_stride, float* log_sum_exp,
                     std::int64_t lse_stride, float* scratch);
-  /// dq = gradient; dk and dv += gradient, continuing the chains found there (unscaled dk); rows `d_stride` apart.
-  void (*attention_backward)(const AttentionHead& head, const float* out, const float* d_out, std::int64_t out_stride,
-                             const float* log_sum_exp, std::int64_t lse_stride, float* dq, float* dk, float* dv,
-                             std::int64_t d_stride, float* scratch);
+  /// dq, dk without the factor 1/sqrt(head_dim); the chains of dk and dv continue from what is there. Rows `d_stride`
+  /// apart.
+  void (*attention_backward)(const AttentionHead& head, const float* out, std::int64_t out_stride, const float* d_out,
+                             std::int64_t d_out_stride, const float* log_sum_exp, std::int64_t lse_stride, float* dq,
+                             float* dk, float* dv, std::int64_t d_stride, float* scratch);
 
   // ---- optimizer.cpp
   void (*adamw)(const AdamWSpec& spec, const StepScalars& scalars, const float* gradient, float* master, float* first,
@@ -88,10 +115,6 @@ struct CpuKernels {
   void (*normal)(const RandomStream& stream, std::uint64_t first, double deviation, float* out, std::int64_t n);
 };
 
-/// Floats of scratch that attention and attention_backward need.
-std::size_t attention_scratch_floats(std::int64_t head_dim);
-std::size_t attention_backward_scratch_floats(std::int64_t head_dim);
-
 /// The table for this machine: x86-64-v3 where it has AVX2, FMA, BMI2 and F16C, else, or on request, the baseline.
 const CpuKernels& cpu_kernels(bool baseline);
 
@@ -100,7 +123,12 @@ const CpuKernels& cpu_kernels(bool baseline);
 #if defined(NG_ISA)
 namespace ng::cpu::NG_ISA {
 
+/// See CpuKernels; for the other kernels of the same instruction set.
+void gemm_chain(StridedMatrix a, StridedMatrix b, float* c, std::int64_t ldc, std::int64_t m, std::int64_t n,
+                std::int64_t k, bool accumulate, float* scratch);
+
 // One per file: enters its functions into the table.
+void add_quantize_kernels(CpuKernels& table);
 void add_row_kernels(CpuKernels& table);
 void add_softmax_kernels(CpuKernels& table);
 void add_attention_kernels(CpuKernels& table);

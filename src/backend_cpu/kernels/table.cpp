@@ -5,12 +5,10 @@
 
 namespace ng::cpu::NG_ISA {
 
-void gemm_chain(StridedMatrix a, StridedMatrix b, float* c, std::int64_t ldc, std::int64_t m, std::int64_t n,
-                std::int64_t k, bool accumulate, float* scratch);
-
 void fill_kernels(CpuKernels& table) {
   table.isa = NG_ISA_LEVEL >= 3 ? "x86-64-v3" : "baseline";
   table.gemm_chain = gemm_chain;
+  add_quantize_kernels(table);
   add_row_kernels(table);
   add_softmax_kernels(table);
   add_attention_kernels(table);
