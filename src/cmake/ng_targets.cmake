@@ -141,6 +141,13 @@ function(ng_add_test name)
   endif()
 endfunction()
 
+# ng_make_portable(<program>): with NG_PORTABLE, the program carries libstdc++ and libgcc and needs only the C library.
+function(ng_make_portable program)
+  if(NG_PORTABLE)
+    target_link_options(${program} PRIVATE -static-libstdc++ -static-libgcc -Wl,--as-needed)
+  endif()
+endfunction()
+
 # Every target of ours below <dir>, into <out>.
 function(ng_all_targets out dir)
   get_property(targets DIRECTORY "${dir}" PROPERTY BUILDSYSTEM_TARGETS)
