@@ -49,7 +49,7 @@ void interval_bar(Canvas& canvas, const Panel& panel, Interval i, double y, cons
   canvas.line({from, y}, {to, y}, stroke);
   const auto end = [&](double x, bool cut, double direction) {
     if (cut) {
-      canvas.polygon({{x, y}, {x - direction * 7, y - 4}, {x - direction * 7, y + 4}}, stroke.colour, 1);
+      canvas.polygon({{x, y}, {x - direction * 11, y - 6}, {x - direction * 11, y + 6}}, stroke.colour, 1);
     } else if (cap > 0) {
       canvas.line({x, y - cap}, {x, y + cap}, stroke);
     }

@@ -200,6 +200,7 @@ std::optional<Picture> picture_error_by_layer(const StudyResult& study) {
         continue;
       }
       const double spacing = panel_width / (table.last_layer - table.first_layer + 1);
+      const double radius = std::clamp(0.3 * spacing, 2.2, 3.8);
       const double dodge = std::min(6.0, 0.6 * spacing / static_cast<double>(looks.size()));
       for (std::size_t a = 0; a < looks.size(); ++a) {
         const auto arm = values->second.find(looks[a].arm);
@@ -210,7 +211,7 @@ std::optional<Picture> picture_error_by_layer(const StudyResult& study) {
           points.push_back({panel.x(layer) + shift, panel.y(mean.sum / static_cast<double>(mean.count))});
         }
         canvas.polyline(points, {looks[a].colour, 1.3, looks[a].dash, 0.75});
-        for (const Point& p : points) canvas.marker(looks[a].marker, p, 3.8, looks[a].colour);
+        for (const Point& p : points) canvas.marker(looks[a].marker, p, radius, looks[a].colour);
       }
     }
   }

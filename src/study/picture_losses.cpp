@@ -235,7 +235,8 @@ std::optional<Picture> picture_matched_differences(const StudyResult& study, con
   const double pad = high > low ? 0.08 * (high - low) : 0.01;
   const std::size_t columns = std::min<std::size_t>(entries.size(), entries.size() == 4 ? 2 : 3);
   const std::size_t rows = (entries.size() + columns - 1) / columns;
-  const double total = 960, left = 74, gap = 16, row_gap = 30, top = 28, panel_height = 150;
+  const double total = 960, left = 74, gap = 16, row_gap = 30, top = 28;
+  const double panel_height = rows == 1 ? 230 : 150;
   const double panel_width =
       (total - left - 12 - static_cast<double>(columns - 1) * gap) / static_cast<double>(columns);
   const double height = top + static_cast<double>(rows) * (panel_height + row_gap) + 24;

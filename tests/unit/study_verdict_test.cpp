@@ -160,6 +160,20 @@ TEST(Verdict, WithinTheSeedSpreadTwoSeedsDoNotTell) {
   EXPECT_EQ(judge(test::study_of(losses)).arms[0].verdict, Verdict::worse);
 }
 
+TEST(Verdict, OneSeedWithTheOtherSignTakesTheVerdictAway) {
+  std::vector<std::vector<double>> losses(4, {2.600, 2.604, 2.598, 2.603, 2.601});
+  for (std::size_t s = 0; s < 5; ++s) {
+    losses[1][s] += s == 4 ? -0.0005 : 0.05;
+    losses[2][s] += s % 2 == 0 ? 0.0003 : -0.0002;
+    losses[3][s] += s % 2 == 0 ? -0.0004 : 0.0002;
+  }
+  const ArmJudgement arm = judge(test::study_of(losses)).arms[0];
+  EXPECT_LT(arm.p_holm, 0.05);
+  EXPECT_EQ(arm.verdict, Verdict::cannot_be_told);
+  losses[1][4] += 0.05;
+  EXPECT_EQ(judge(test::study_of(losses)).arms[0].verdict, Verdict::worse);
+}
+
 TEST(Verdict, TrainingLossThatDisagreesTakesTheVerdictAway) {
   StudyResult study = test::study_of({{2.60, 2.605}, {2.66, 2.665}, {2.6004, 2.6049}, {2.6001, 2.6052}});
   ASSERT_EQ(judge(study).arms[0].verdict, Verdict::worse);
