@@ -5,7 +5,9 @@
 // cpu_forms.cpp (quantization), cpu_products.cpp, cpu_layers.cpp, cpu_attention.cpp, cpu_routing.cpp, cpu_optimizer.cpp.
 #pragma once
 
+#include <functional>
 #include <string>
+#include <vector>
 
 #include "kernels/kernels.hpp"
 #include "narrowgauge/backend/backend.hpp"
@@ -70,6 +72,43 @@ class CpuBackend final : public Backend {
   void fill_normal(const TensorView& view, const RandomStream& stream, double deviation) override;
 
  private:
+  /// FP32 rows of a tensor, and where they lie: the tensor itself if it is FP32, else a widened copy; transformed if the
+  /// spec says so.
+  struct FloatSource {
+    const float* data;
+    std::int64_t stride;
+    std::vector<float> copy;
+  };
+  struct FloatOperand;
+  using TileVisitor = std::function<void(std::int64_t row0, std::int64_t row1, std::int64_t col0, std::int64_t col1,
+                                         float scale, float tensor_scale)>;
+
+  // cpu_forms.cpp
+  FloatSource float_source(const StepContext& context, const TensorView& x, const RowGroups& groups,
+                           const QuantizerSpec& spec, Orientation orientation);
+  QuantizedTensor quantize_floats(const StepContext& context, const float* data, std::int64_t stride,
+                                  const TensorView& x, const RowGroups& groups, const QuantizerSpec& spec,
+                                  Orientation orientation, const Site& site);
+  void choose_four_over_six(const QuantizerSpec& spec, Orientation orientation, const float* data, std::int64_t stride,
+                            std::int64_t rows, std::int64_t cols, std::int64_t tile_rows, std::int64_t tile_cols,
+                            const std::vector<std::uint32_t>& amax, const TensorScale& tensor,
+                            std::vector<float>& encode_factors, std::vector<std::uint32_t>& codes);
+  /// Rows [row0, row1) of the decoded matrix as quantized; out points at row row0.
+  void decode_rows(const QuantizedTensor& q, bool with_tensor_scale, std::int64_t row0, std::int64_t row1, float* out,
+                   std::int64_t stride) const;
+
+  // cpu_measure.cpp
+  std::vector<float> decoded_in_original_axes(const QuantizedTensor& q) const;
+  std::vector<float> tile_limits(const QuantizedTensor& q, float largest) const;
+  void add_scale_sums(const QuantizedTensor& q, MeasureSums& sums) const;
+  void for_each_tile(const QuantizedTensor& q, const TileVisitor& visit) const;
+
+  // cpu_products.cpp
+  FloatOperand float_operand(const Form& form);
+  void float_product(const StridedMatrix& a, const StridedMatrix& b, std::int64_t m, std::int64_t n, std::int64_t k,
+                     const float* scale_a, const float* scale_b, const TensorView& out, bool accumulate,
+                     std::int64_t piece);
+
   BackendOptions options_;
   const CpuKernels& kernels_;
   ThreadPool pool_;
