@@ -1,0 +1,161 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Reading, checking and counting a model configuration.
+#include "narrowgauge/model/model_config.hpp"
+
+#include <fmt/format.h>
+
+#include <functional>
+#include <utility>
+
+#include "narrowgauge/base/error.hpp"
+
+namespace ng {
+namespace {
+
+constexpr std::int64_t kLargestExtent = std::int64_t{1} << 24;
+
+struct Count {
+  std::int64_t total = 0;
+  std::int64_t active = 0;
+};
+
+Count count_parameters(const ModelConfig& c) {
+  Count n;
+  const auto both = [&n](std::int64_t parameters) {
+    n.total += parameters;
+    n.active += parameters;
+  };
+  both(c.vocabulary * c.hidden * (c.tied_head ? 1 : 2) + c.hidden);  // embedding, head, final_norm
+  for (std::int64_t layer = 0; layer < c.layers; ++layer) {
+    both(2 * c.hidden + c.hidden * c.qkv_width() + c.hidden * c.heads * c.head_dim);
+    if (c.is_dense(layer)) {
+      both(3 * c.hidden * c.dense_width);
+      continue;
+    }
+    const std::int64_t expert = 3 * c.hidden * c.expert_width;
+    both(c.hidden * c.experts + 3 * c.hidden * c.shared_width());
+    n.total += c.experts * expert;
+    n.active += c.top_k * expert;
+  }
+  return n;
+}
+
+using Fail = std::function<void(const char* key, const std::string& message)>;
+
+void check_config(const ModelConfig& c, const Fail& fail) {
+  if (c.head_dim % 2 != 0) fail("head_dim", fmt::format("{} is odd; RoPE turns pairs", c.head_dim));
+  if (c.heads % c.kv_heads != 0) fail("kv_heads", fmt::format("{} does not divide heads = {}", c.kv_heads, c.heads));
+  if (c.dense_layers > c.layers)
+    fail("dense_layers", fmt::format("{} is more than layers = {}", c.dense_layers, c.layers));
+  if (c.dense_layers > 0 && c.dense_width == 0) fail("dense_width", "is 0 although dense_layers is not");
+  if (c.dense_layers == 0 && c.dense_width != 0) fail("dense_width", "is not 0 although dense_layers is");
+  const bool moe = c.dense_layers < c.layers;
+  if (moe && c.experts < 1) fail("experts", "is 0 although a layer has experts");
+  if (moe && c.top_k < 1) fail("top_k", "is 0 although a layer has experts");
+  if (moe && c.expert_width < 1) fail("expert_width", "is 0 although a layer has experts");
+  if (c.top_k > c.experts) fail("top_k", fmt::format("{} is more than experts = {}", c.top_k, c.experts));
+}
+
+}  // namespace
+
+ModelConfig ModelConfig::from_document(const TomlDocument& document) {
+  const TomlTable t = document.root();
+  ModelConfig c;
+  c.name = t.get_string("name");
+  if (c.name.empty()) t.fail("name", "is empty");
+  c.vocabulary = t.get_int("vocabulary", 2, kLargestExtent);
+  c.layers = t.get_int("layers", 1, 4096);
+  c.hidden = t.get_int("hidden", 1, kLargestExtent);
+  c.heads = t.get_int("heads", 1, 65536);
+  c.kv_heads = t.get_int("kv_heads", 1, 65536);
+  c.head_dim = t.get_int("head_dim", 2, 65536);
+  c.rope_theta = t.get_double("rope_theta", 1.0);
+  c.norm_epsilon = t.get_double("norm_epsilon", 0.0, 1.0);
+  c.dense_layers = t.get_int("dense_layers", 0);
+  c.dense_width = t.get_int("dense_width", 0, kLargestExtent);
+  c.experts = t.get_int("experts", 0, 65536);
+  c.top_k = t.get_int("top_k", 0, 65536);
+  c.expert_width = t.get_int("expert_width", 0, kLargestExtent);
+  c.shared_experts = t.get_int("shared_experts", 0, 1024);
+  c.renormalize = t.get_bool("renormalize");
+  c.aux_coefficient = t.get_double("aux_coefficient", 0.0);
+  c.z_coefficient = t.get_double("z_coefficient", 0.0);
+  c.tied_head = t.get_bool("tied_head");
+  c.init_std = t.get_double("init_std", 0.0);
+  c.context = t.get_int("context", 1, kLargestExtent);
+  document.finish();
+  check_config(c, [&t](const char* key, const std::string& message) { t.fail(key, message); });
+  return c;
+}
+
+ModelConfig ModelConfig::from_file(const std::filesystem::path& path) {
+  return from_document(TomlDocument::from_file(path));
+}
+
+ModelConfig ModelConfig::from_text(std::string name, std::string text) {
+  return from_document(TomlDocument::from_text(std::move(name), std::move(text)));
+}
+
+void ModelConfig::check() const {
+  check_config(*this, [this](const char* key, const std::string& message) {
+    throw UserError(fmt::format("model {}: key '{}': {}", name, key, message));
+  });
+}
+
+std::int64_t ModelConfig::total_parameters() const {
+  return count_parameters(*this).total;
+}
+std::int64_t ModelConfig::active_parameters() const {
+  return count_parameters(*this).active;
+}
+
+ModelShape ModelConfig::shape() const {
+  ModelShape shape;
+  shape.name = name;
+  shape.layers = layers;
+  shape.dense_layers = dense_layers;
+  shape.shared_experts = shared_experts > 0;
+  const auto set = [&shape](Linear which, std::int64_t out, std::int64_t in, double uses) {
+    shape.linear[static_cast<std::size_t>(which)] = {out, in, uses};
+  };
+  set(Linear::attn_qkv, qkv_width(), hidden, 1);
+  set(Linear::attn_out, hidden, heads * head_dim, 1);
+  set(Linear::router, experts, hidden, 1);
+  set(Linear::fc1, 2 * expert_width, hidden, static_cast<double>(top_k));
+  set(Linear::fc2, hidden, expert_width, static_cast<double>(top_k));
+  set(Linear::shared_fc1, 2 * shared_width(), hidden, 1);
+  set(Linear::shared_fc2, hidden, shared_width(), 1);
+  set(Linear::dense_fc1, 2 * dense_width, hidden, 1);
+  set(Linear::dense_fc2, hidden, dense_width, 1);
+  set(Linear::embedding, vocabulary, hidden, 0);
+  set(Linear::head, vocabulary, hidden, 1);
+  return shape;
+}
+
+Json ModelConfig::to_json() const {
+  return Json::object({
+      {"vocabulary", vocabulary},
+      {"layers", layers},
+      {"hidden", hidden},
+      {"heads", heads},
+      {"kv_heads", kv_heads},
+      {"head_dim", head_dim},
+      {"rope_theta", rope_theta},
+      {"norm_epsilon", norm_epsilon},
+      {"dense_layers", dense_layers},
+      {"dense_width", dense_width},
+      {"experts", experts},
+      {"top_k", top_k},
+      {"expert_width", expert_width},
+      {"shared_experts", shared_experts},
+      {"renormalize", renormalize},
+      {"aux_coefficient", aux_coefficient},
+      {"z_coefficient", z_coefficient},
+      {"tied_head", tied_head},
+      {"init_std", init_std},
+      {"context", context},
+  });
+}
+
+}  // namespace ng

@@ -1,0 +1,31 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The steps of parsing a recipe, one per section of the file. Private to this layer.
+#pragma once
+
+#include <map>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "narrowgauge/base/toml_reader.hpp"
+#include "narrowgauge/recipe/recipe.hpp"
+
+namespace ng::recipe_parts {
+
+/// Throws when `key` is there: part of the schema that this version does not carry out.
+void refuse(const TomlTable& table, std::string_view key);
+
+/// Items of "a,b,c" without surrounding spaces.
+[[nodiscard]] std::vector<std::string> list_items(std::string_view text);
+
+[[nodiscard]] std::map<std::string, QuantizerSpec> parse_quantizers(const TomlTable& root);
+/// Rules in order; `recipe.quantizers` are parsed already.
+[[nodiscard]] std::vector<RecipeRule> parse_rules(const TomlTable& root, const Recipe& recipe);
+[[nodiscard]] RecipeGemm parse_gemm(const TomlTable& table);
+[[nodiscard]] TensorKinds parse_tensors(const TomlTable& root);
+
+/// UserError for a rule that wins on no edge of any model.
+void check_reachable(const Recipe& recipe);
+
+}  // namespace ng::recipe_parts

@@ -1,0 +1,156 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The rules of a recipe, and the proof that each can win on some edge of some model.
+#include <fmt/format.h>
+
+#include "narrowgauge/base/error.hpp"
+#include "narrowgauge/base/nearest_key.hpp"
+#include "narrowgauge/recipe/enum_names.hpp"
+#include "recipe_parts.hpp"
+
+namespace ng::recipe_parts {
+namespace {
+
+// '*' stands for any characters.
+bool matches(std::string_view pattern, std::string_view name) {
+  if (pattern.empty()) return name.empty();
+  if (pattern.front() == '*') {
+    for (std::size_t i = 0; i <= name.size(); ++i)
+      if (matches(pattern.substr(1), name.substr(i))) return true;
+    return false;
+  }
+  return !name.empty() && pattern.front() == name.front() && matches(pattern.substr(1), name.substr(1));
+}
+
+template <std::size_t n>
+std::array<bool, n> parse_names(const TomlTable& table, std::string_view key, const std::vector<std::string>& names) {
+  std::array<bool, n> chosen{};
+  const std::optional<std::string> text = table.optional_string(key);
+  if (!text) {
+    chosen.fill(true);
+    return chosen;
+  }
+  for (const std::string& item : list_items(*text)) {
+    bool any = false;
+    for (std::size_t i = 0; i < n; ++i) {
+      if (!matches(item, names[i])) continue;
+      chosen[i] = true;
+      any = true;
+    }
+    if (!any) table.fail(key, fmt::format("'{}' names nothing; {}", item, suggestion(item, names)));
+  }
+  return chosen;
+}
+
+LayerSelector parse_layers(const TomlTable& table) {
+  if (!table.has("layers")) return {};
+  try {
+    if (table.kind("layers") == TomlKind::array) return LayerSelector::list(table.get_int_list("layers", 0));
+    return LayerSelector::parse(table.get_string("layers"));
+  } catch (const UserError& error) {
+    if (std::string_view(error.what()).find(table.where("layers")) != std::string_view::npos) throw;
+    table.fail("layers", error.what());
+  }
+}
+
+// `from` and `via`: which form is the source, and how the new one is made of it.
+FormSource parse_source(const TomlTable& table) {
+  const std::vector<std::string> sources = {"original", "fprop", "saved", "dispatch"};
+  const std::vector<std::string> ways = {"quantize", "requantize", "direct", "transpose_exact", "transpose_published"};
+  const std::size_t from = table.optional_choice("from", sources, 0);
+  const std::size_t via = table.optional_choice("via", ways, 0);
+  if (from > 1)
+    table.fail("from", fmt::format("'{}' is not available in this version; available: original, fprop", sources[from]));
+  if (via > 1)
+    table.fail("via", fmt::format("'{}' is not available in this version; available: quantize, requantize", ways[via]));
+  if (from == 1 && via != 1) table.fail("from", "a form made from the fprop form needs via = \"requantize\"");
+  if (from == 0 && via == 1)
+    table.fail("via", "\"requantize\" needs a source that is quantized already: from = \"fprop\"");
+  return from == 1 ? FormSource::fprop : FormSource::original;
+}
+
+void parse_use(RecipeRule& rule, const TomlTable& table, const Recipe& recipe) {
+  const std::string use = table.get_string("use");
+  if (use == "bf16" || use == "f32") {
+    rule.use.kind = use == "f32" ? OperandKind::f32 : OperandKind::bf16;
+  } else if (const auto found = recipe.quantizers.find(use); found != recipe.quantizers.end()) {
+    rule.use.kind = OperandKind::quantized;
+    rule.use.quantizer = found->second;
+    rule.quantizer = use;
+  } else {
+    std::vector<std::string> valid;
+    for (const auto& [name, spec] : recipe.quantizers) valid.push_back(name);
+    valid.insert(valid.end(), {"bf16", "f32"});
+    table.fail("use", fmt::format("no quantizer '{}' in this recipe; {}", use, suggestion(use, valid)));
+  }
+  if (rule.use.source == FormSource::fprop && rule.use.kind != OperandKind::quantized)
+    table.fail("use", fmt::format("via = \"requantize\" needs a quantizer, not {}", use));
+}
+
+bool exists(Linear linear, Operand operand, Gemm gemm) {
+  if (linear == Linear::embedding) return operand == Operand::weight && gemm == Gemm::fprop;
+  return takes_part(operand, gemm);
+}
+
+// Whether every layer that `later` selects is also selected by `earlier`, on every model.
+bool covers(const LayerSelector& earlier, const LayerSelector& later) {
+  return earlier.everything() || earlier == later;
+}
+
+}  // namespace
+
+std::vector<RecipeRule> parse_rules(const TomlTable& root, const Recipe& recipe) {
+  const std::vector<TomlTable> tables = root.get_table_array("rule");
+  if (tables.empty()) root.fail("rule", "no rule; a recipe that changes nothing is rule = [ { use = \"bf16\" } ]");
+  const std::vector<std::string> linears(kLinearNames.begin(), kLinearNames.end());
+  std::vector<RecipeRule> rules;
+  for (const TomlTable& table : tables) {
+    refuse(table, "estimator");
+    refuse(table, "decode");
+    RecipeRule rule;
+    rule.place = table.where("use");
+    rule.linear = parse_names<kLinearCount>(table, "linear", linears);
+    rule.operand = parse_names<kOperandCount>(table, "operand", names_of<Operand>());
+    rule.gemm = parse_names<kGemmCount>(table, "gemm", names_of<Gemm>());
+    rule.layers = parse_layers(table);
+    rule.use.source = parse_source(table);
+    parse_use(rule, table, recipe);
+    rules.push_back(rule);
+  }
+  return rules;
+}
+
+void check_reachable(const Recipe& recipe) {
+  for (std::size_t r = 0; r < recipe.rules.size(); ++r) {
+    const RecipeRule& rule = recipe.rules[r];
+    bool reached = false;
+    bool any_edge = false;
+    for (int l = 0; l < kLinearCount && !reached; ++l) {
+      for (int o = 0; o < kOperandCount; ++o) {
+        for (int g = 0; g < kGemmCount; ++g) {
+          const auto linear = static_cast<Linear>(l);
+          const auto operand = static_cast<Operand>(o);
+          const auto gemm = static_cast<Gemm>(g);
+          if (!exists(linear, operand, gemm) || !rule.names(linear, operand, gemm)) continue;
+          if (outside_layers(linear) && !rule.layers.everything()) continue;
+          any_edge = true;
+          bool taken = false;
+          for (std::size_t e = 0; e < r; ++e)
+            taken =
+                taken || (recipe.rules[e].names(linear, operand, gemm) && covers(recipe.rules[e].layers, rule.layers));
+          reached = reached || !taken;
+        }
+      }
+    }
+    if (!any_edge)
+      throw UserError(fmt::format(
+          "{}: rule {} matches no edge: fprop takes activation and weight, dgrad grad_output and weight, wgrad "
+          "grad_output and activation; embedding and head lie outside the layers",
+          rule.place, r + 1));
+    if (!reached)
+      throw UserError(
+          fmt::format("{}: rule {} can never win: earlier rules match all of its edges", rule.place, r + 1));
+  }
+}
+
+}  // namespace ng::recipe_parts
