@@ -187,7 +187,7 @@ void compare_torchao(const Subject& subject, GoldenFile& file, Tally& tally) {
         for (std::size_t i = 0; i < e.codes.size(); ++i) {  // blocks whose scale is NaN have no meaningful codes
           e.mask.push_back(e.scales[i / m.cols * (m.cols / 32) + i % m.cols / 32] == 0xFF);
         }
-        compare_quantized(subject.quantize(m.x, m.rows, m.cols, spec), e, m, spec,
+        compare_quantized(subject.quantize(m.x, m.rows, m.cols, spec, false), e, m, spec,
                           tally.row("torchao", element, name, m.name), tally);
       }
     }
@@ -199,7 +199,7 @@ void compare_torchao(const Subject& subject, GoldenFile& file, Tally& tally) {
       spec.encode.nan = NanRule::zero;
       const std::string at = m.name + (two ? "/nvfp4_two_level" : "/nvfp4_one_level");
       TallyRow& row = tally.row("torchao", "e2m1", two ? "nvfp4 two level" : "nvfp4 one level", m.name);
-      const Quantized q = subject.quantize(m.x, m.rows, m.cols, spec);
+      const Quantized q = subject.quantize(m.x, m.rows, m.cols, spec, false);
       Expected e;
       e.scales = file.integers(at + "/scales_e4m3");
       e.codes = unpack_nibbles(file.integers(at + "/codes_packed"));
@@ -236,8 +236,9 @@ void compare_te(const Subject& subject, GoldenFile& file, Tally& tally) {
   for (const Matrix& original : inputs(file)) {
     for (const Variant& v : variants) {
       for (const std::string side : {"row", "col"}) {
-        Matrix m = side == "row" ? original : transpose_of(original);
-        const bool rotate = v.rotated && side == "col";
+        const bool column = side == "col";
+        const Matrix m = column ? transpose_of(original) : original;
+        const bool rotate = v.rotated && column;
         // Their rotation of the subnormal input flushed every product to zero.
         const bool flushed = rotate && m.name.rfind("subnormal", 0) == 0;
         BlockSpec spec;
@@ -247,12 +248,13 @@ void compare_te(const Subject& subject, GoldenFile& file, Tally& tally) {
         spec.rule = v.rule;
         spec.encode.nan = NanRule::zero;
         spec.encode.zero_sign = ZeroSign::exact_positive;
+        if (rotate) spec.hadamard = 16;
+        spec.hadamard_signs = v.signs;
         const std::string at = m.name + "/" + v.name + "/" + side;
-        const auto orders = rotate ? std::vector<HadamardOrder>{HadamardOrder::serial, HadamardOrder::butterfly}
-                                   : std::vector<HadamardOrder>{HadamardOrder::serial};
+        std::vector<HadamardOrder> orders = {HadamardOrder::serial};
+        if (rotate) orders.push_back(HadamardOrder::butterfly);
         for (const HadamardOrder order : orders) {
-          Matrix rotated = m;
-          if (rotate) rotated.x = subject.hadamard16(m.x, m.rows, m.cols, v.signs, order);
+          spec.hadamard_order = order;
           std::string rule = std::string(v.name) + " " + side;
           if (rotate) rule += order == HadamardOrder::serial ? " serial" : " butterfly";
           TallyRow& row = tally.row("TE", "e2m1", rule, m.name);
@@ -264,12 +266,15 @@ void compare_te(const Subject& subject, GoldenFile& file, Tally& tally) {
             row.masked += e.codes.size() + e.scales.size() + 1;
             continue;
           }
-          const Quantized q = subject.quantize(rotated.x, m.rows, m.cols, spec);
-          if (!Tally::count(row, bits_of(q.tensor_amax), bits_of(amax))) {
+          const Quantized q = subject.quantize(original.x, original.rows, original.cols, spec, column);
+          // The stored tensor scale follows from their amax: 1 / min(2688 / amax, FLT_MAX), 1 for an infinite amax.
+          const float encode = ng_oracle::f32_min(ng_oracle::f32_div(2688.0F, amax), 0x1.fffffep127F);
+          const float decode = ng_oracle::f32_div(1.0F, encode == 0 ? 1.0F : encode);
+          if (!Tally::count(row, bits_of(q.tensor_scale), bits_of(decode))) {
             tally.difference(
-                text("%s amax: got %08x expected %08x", at.c_str(), bits_of(q.tensor_amax), bits_of(amax)));
+                text("%s tensor scale: got %08x expected %08x", at.c_str(), bits_of(q.tensor_scale), bits_of(decode)));
           }
-          compare_quantized(q, e, rotated, spec, row, tally);
+          compare_quantized(q, e, m, spec, row, tally);
         }
       }
     }
@@ -292,9 +297,8 @@ void compare_microxcaling(const Subject& subject, GoldenFile& file, Tally& tally
           spec.encode.zero_sign = ZeroSign::exact_positive;
           spec.encode.nan = NanRule::zero;
           const auto expected = file.floats(m.name + "/" + theirs + "/" + rounding_name + "/" + side);
-          const Matrix laid = side == "row" ? m : transpose_of(m);
-          const Quantized q = subject.quantize(laid.x, laid.rows, laid.cols, spec);
-          const auto got = side == "row" ? q.decoded : transposed(q.decoded, laid.rows, laid.cols);
+          const Quantized q = subject.quantize(m.x, m.rows, m.cols, spec, side == "col");
+          const auto got = side == "row" ? q.decoded : transposed(q.decoded, m.cols, m.rows);
           TallyRow& row = tally.row("microxcaling", ours, std::string(rounding_name) + " " + side, m.name);
           for (std::size_t i = 0; i < expected.size(); ++i) {
             // int8 has no -0: there a zero is a zero.
@@ -319,12 +323,9 @@ Subject oracle_subject() {
   s.decode_bits = [](const std::string& format, std::uint32_t code) {
     return ng_oracle::decode_f32_bits(ng_oracle::format(format), code);
   };
-  s.quantize = [](const std::vector<float>& x, std::size_t rows, std::size_t cols, const BlockSpec& spec) {
-    return ng_oracle::quantize(x, rows, cols, spec);
-  };
-  s.hadamard16 = [](const std::vector<float>& x, std::size_t rows, std::size_t cols, HadamardSigns signs,
-                    HadamardOrder order) {
-    return ng_oracle::hadamard(x, rows, cols, 16, signs, order, ng_oracle::HadamardResult::bf16);
+  s.quantize = [](const std::vector<float>& x, std::size_t rows, std::size_t cols, const BlockSpec& spec, bool column) {
+    return column ? ng_oracle::quantize(transposed(x, rows, cols), cols, rows, spec)
+                  : ng_oracle::quantize(x, rows, cols, spec);
   };
   return s;
 }

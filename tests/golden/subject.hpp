@@ -10,7 +10,6 @@
 #include <vector>
 
 #include "oracle/blocks.hpp"
-#include "oracle/transforms.hpp"
 
 namespace ng_golden {
 
@@ -21,13 +20,11 @@ struct Subject {
       encode;
   /// FP32 bits of a code.
   std::function<std::uint32_t(const std::string& format, std::uint32_t code)> decode_bits;
+  /// Quantizes x [rows, cols] along its rows or, with `column`, its transpose along the rows of that: all of the result
+  /// is then [cols, rows].
   std::function<ng_oracle::Quantized(const std::vector<float>& x, std::size_t rows, std::size_t cols,
-                                     const ng_oracle::BlockSpec&)>
+                                     const ng_oracle::BlockSpec&, bool column)>
       quantize;
-  /// Rotation in groups of 16 along rows, rounded to BF16.
-  std::function<std::vector<float>(const std::vector<float>& x, std::size_t rows, std::size_t cols,
-                                   ng_oracle::HadamardSigns, ng_oracle::HadamardOrder)>
-      hadamard16;
 };
 
 /// The judge itself.

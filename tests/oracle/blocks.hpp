@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "formats.hpp"
+#include "transforms.hpp"
 
 namespace ng_oracle {
 
@@ -44,6 +45,10 @@ struct BlockSpec {
   bool divide = false;                 ///< absmax: x / fp32(amax / M) instead of x * fp32(M / amax)
   float amax_floor = 0;                ///< absmax rules: amax is at least this
   std::uint32_t infinite_code = 0xFF;  ///< E8M0 byte of an amax that is not finite
+  std::size_t hadamard = 0;            ///< group size of the transform before quantizing; 0: none
+  HadamardSigns hadamard_signs = HadamardSigns::none;
+  HadamardOrder hadamard_order = HadamardOrder::butterfly;
+  HadamardResult hadamard_result = HadamardResult::bf16;
   /// Random field of an element by its row-major index; needed for stochastic rounding.
   std::function<std::uint32_t(std::size_t row, std::size_t col)> random;
 };
@@ -67,7 +72,8 @@ float amax_of(const std::vector<float>& x);
 /// E8M0 byte of an amax under the four MX rules; 0xFF where amax, or amax rounded by `even`, is not finite.
 std::uint32_t e8m0_scale(ScaleRule rule, const Format& element, float amax);
 
-/// Quantizes x [rows, cols]. The tensor amax of two-level rules is that of x.
+/// Quantizes x [rows, cols], transformed first where the spec says so. The tensor amax of two-level rules is that of
+/// the (transformed) x.
 Quantized quantize(const std::vector<float>& x, std::size_t rows, std::size_t cols, const BlockSpec& spec);
 
 /// Transpose of a row-major [rows, cols] matrix.
