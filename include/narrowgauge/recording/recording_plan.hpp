@@ -62,7 +62,8 @@ class RecordingPlan {
 
  private:
   std::vector<RecordingEntry> entries_;
-  std::string origin_ = "the built-in recording plan";
+  std::string origin_;
+  bool from_user_ = false;
 };
 
 /// '*' stands for any text ('/' included, empty too), '?' for one character.

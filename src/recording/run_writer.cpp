@@ -1,0 +1,355 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// RunFileWriter: a queue, one thread that owns the file, and the ways a file gets and keeps its name.
+#include <fmt/core.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <chrono>
+#include <condition_variable>
+#include <deque>
+#include <exception>
+#include <filesystem>
+#include <limits>
+#include <mutex>
+#include <thread>
+#include <utility>
+#include <variant>
+
+#include "narrowgauge/base/atomic_file.hpp"
+#include "narrowgauge/base/check.hpp"
+#include "narrowgauge/base/error.hpp"
+#include "narrowgauge/recording/run_file.hpp"
+#include "run_layout.hpp"
+#include "run_publish.hpp"
+
+namespace ng {
+namespace {
+
+namespace fs = std::filesystem;
+using Clock = std::chrono::steady_clock;
+
+// The order of Streams::all.
+enum StreamIndex : std::size_t {
+  kTrainStream,
+  kEvalStream,
+  kMoeStream,
+  kMemoryStream,
+  kCheckpointStream,
+  kFirstRecordStream
+};
+
+using Job = std::variant<TrainRow, EvalRow, MoeRow, RecordRow, MemoryRow, CheckpointRow, RunStatus>;
+
+template <class Row, std::size_t N>
+void append_numbers(run_layout::Stream& stream, const run_layout::Column<Row> (&columns)[N], const Row& row) {
+  for (std::size_t c = 0; c < N; ++c) {
+    if (columns[c].integer != nullptr) {
+      stream.columns[c].append(row.*columns[c].integer);
+    } else {
+      stream.columns[c].append(row.*columns[c].real);
+    }
+  }
+}
+
+std::vector<std::uint8_t> bytes_of_hex(const std::string& hex) {
+  std::vector<std::uint8_t> bytes;
+  for (std::size_t i = 0; i + 1 < hex.size(); i += 2) {
+    bytes.push_back(static_cast<std::uint8_t>(std::stoi(hex.substr(i, 2), nullptr, 16)));
+  }
+  return bytes;
+}
+
+}  // namespace
+
+class RunFileWriter::Implementation {
+ public:
+  Implementation(std::string path, hdf5::File file, RunFileOptions options)
+      : path_(std::move(path)),
+        options_(options),
+        file_(std::move(file)),
+        streams_(run_layout::open_streams(file_.root())),
+        status_(file_.root().dataset("status")) {
+    for (run_layout::Stream* stream : streams_.all()) {
+      const std::vector<std::int64_t> steps = stream->steps();
+      last_step_.push_back(steps.empty() ? std::numeric_limits<std::int64_t>::min() : steps.back());
+      std::vector<std::size_t>& values = values_per_row_.emplace_back();
+      for (const hdf5::Dataset& column : stream->columns) values.push_back(row_values(column));
+    }
+    thread_ = std::thread([this] { work(); });
+  }
+
+  ~Implementation() {
+    if (!thread_.joinable()) return;
+    stop();
+  }
+
+  const std::string& path() const { return path_; }
+
+  void push(Job job) {
+    std::unique_lock lock(mutex_);
+    room_.wait(lock, [&] { return queue_.size() < options_.queue_rows || failure_; });
+    rethrow();
+    NG_CHECK(!stopping_, path_, " is used after it was closed");
+    queue_.push_back(std::move(job));
+    work_.notify_one();
+  }
+
+  void flush() {
+    std::unique_lock lock(mutex_);
+    rethrow();
+    NG_CHECK(!stopping_, path_, " is used after it was closed");
+    const std::uint64_t mine = ++flushes_wanted_;
+    work_.notify_one();
+    done_.wait(lock, [&] { return flushes_done_ >= mine || failure_; });
+    rethrow();
+  }
+
+  void close() {
+    NG_CHECK(thread_.joinable(), path_, " is closed twice");
+    stop();
+    const std::unique_lock lock(mutex_);
+    rethrow();
+    file_.close();
+  }
+
+  void check_step(std::size_t stream, std::int64_t step) {
+    NG_CHECK(step >= 0 && step > last_step_[stream], "row of step ", step, " after that of step ", last_step_[stream],
+             " in ", path_);
+    last_step_[stream] = step;
+  }
+  void check_values(std::size_t stream, std::size_t column, std::size_t got) const {
+    NG_CHECK(column < values_per_row_[stream].size(), path_, " was created without this stream");
+    NG_CHECK_EQ(got, values_per_row_[stream][column], "values of a row in ", path_);
+  }
+  std::size_t record_entries() const { return streams_.record.size(); }
+
+ private:
+  static std::size_t row_values(const hdf5::Dataset& dataset) {
+    std::size_t count = 1;
+    const std::vector<std::int64_t> shape = dataset.shape();
+    for (std::size_t i = 1; i < shape.size(); ++i) count *= static_cast<std::size_t>(shape[i]);
+    return count;
+  }
+
+  void stop() {
+    {
+      const std::unique_lock lock(mutex_);
+      stopping_ = true;
+      work_.notify_one();
+    }
+    thread_.join();
+  }
+
+  void rethrow() const {
+    if (failure_) std::rethrow_exception(failure_);
+  }
+
+  void work() {
+    try {
+      while (step()) {
+      }
+    } catch (...) {
+      const std::unique_lock lock(mutex_);
+      failure_ = std::current_exception();
+      queue_.clear();
+      room_.notify_all();
+      done_.notify_all();
+    }
+  }
+
+  // One job, or one flush. False when there is nothing left to do.
+  bool step() {
+    std::unique_lock lock(mutex_);
+    const auto pending = [&] { return !queue_.empty() || flushes_wanted_ > flushes_done_ || stopping_; };
+    if (dirty_) {
+      work_.wait_until(lock, deadline_, pending);
+    } else {
+      work_.wait(lock, pending);
+    }
+    const bool overdue = dirty_ && Clock::now() >= deadline_;
+    if (!queue_.empty() && !overdue) {
+      const Job job = std::move(queue_.front());
+      queue_.pop_front();
+      room_.notify_one();
+      lock.unlock();
+      if (!dirty_) {
+        dirty_ = true;
+        deadline_ = Clock::now() +
+                    std::chrono::duration_cast<Clock::duration>(std::chrono::duration<double>(options_.flush_seconds));
+      }
+      std::visit([this](const auto& row) { write(row); }, job);
+      return true;
+    }
+    const bool last = stopping_ && queue_.empty();
+    // A flush that was asked for covers what was handed over before it: the queue must be empty.
+    const std::uint64_t wanted = queue_.empty() ? flushes_wanted_ : flushes_done_;
+    lock.unlock();
+    if (dirty_) file_.flush();
+    dirty_ = false;
+    lock.lock();
+    flushes_done_ = wanted;
+    done_.notify_all();
+    return !last;
+  }
+
+  void write(const TrainRow& row) { append_numbers(streams_.train, run_layout::kTrain, row); }
+  void write(const EvalRow& row) { append_numbers(streams_.eval, run_layout::kEval, row); }
+  void write(const MoeRow& row) {
+    streams_.moe.columns[0].append(row.step);
+    for (std::size_t c = 0; c < std::size(run_layout::kMoe); ++c) {
+      streams_.moe.columns[c + 1].append_rows(std::span<const float>(row.*run_layout::kMoe[c].values));
+    }
+  }
+  void write(const RecordRow& row) {
+    run_layout::Stream& stream = streams_.record[row.entry];
+    stream.columns[0].append(row.step);
+    stream.columns[1].append_rows(std::span<const float>(row.values));
+  }
+  void write(const MemoryRow& row) {
+    streams_.memory.columns[0].append(row.step);
+    streams_.memory.columns[1].append_rows(std::span<const std::int64_t>(row.bytes));
+    streams_.memory.columns[2].append(row.peak);
+  }
+  void write(const CheckpointRow& row) {
+    streams_.checkpoint.columns[0].append(row.step);
+    streams_.checkpoint.columns[1].append(row.bytes);
+    streams_.checkpoint.columns[2].append_rows(std::span<const std::uint8_t>(bytes_of_hex(row.digest)));
+  }
+  void write(RunStatus status) { status_.write_text(name_of(status)); }
+
+  std::string path_;
+  RunFileOptions options_;
+  hdf5::File file_;
+  run_layout::Streams streams_;
+  hdf5::Dataset status_;
+  std::vector<std::int64_t> last_step_;                   // of the caller's thread
+  std::vector<std::vector<std::size_t>> values_per_row_;  // by column
+
+  std::mutex mutex_;
+  std::condition_variable work_, room_, done_;
+  std::deque<Job> queue_;
+  std::exception_ptr failure_;
+  std::uint64_t flushes_wanted_ = 0, flushes_done_ = 0;
+  bool stopping_ = false;
+
+  bool dirty_ = false;  // of the writing thread
+  Clock::time_point deadline_{};
+  std::thread thread_;
+};
+
+RunFileWriter::RunFileWriter(std::unique_ptr<Implementation> implementation)
+    : implementation_(std::move(implementation)) {}
+RunFileWriter::RunFileWriter(RunFileWriter&&) noexcept = default;
+RunFileWriter& RunFileWriter::operator=(RunFileWriter&&) noexcept = default;
+RunFileWriter::~RunFileWriter() = default;
+
+RunFileWriter RunFileWriter::create(const std::string& path, const RunSetup& setup, RunFileOptions options) {
+  std::error_code ignored;
+  if (fs::exists(path, ignored)) refuse_existing(path);
+  const std::string part = path + ".part";
+  hdf5::File file(part, hdf5::Mode::create);
+  try {
+    run_layout::create(file.root(), setup);
+    file.start_swmr_write();
+    file.flush();
+    publish_new(part, path);
+  } catch (...) {
+    ::unlink(part.c_str());
+    throw;
+  }
+  file.renamed(path);
+  return RunFileWriter(std::make_unique<Implementation>(path, std::move(file), options));
+}
+
+RunFileWriter RunFileWriter::reopen(const std::string& path, std::int64_t steps_done, RunFileOptions options) {
+  if (!fs::exists(path)) throw UserError(fmt::format("'{}' does not exist", path));
+  // Cut in a copy: a kill at any moment leaves the old file or the new one.
+  const WriterLock lock(path);
+  const std::string part = path + ".part";
+  std::error_code error;
+  fs::copy_file(path, part, fs::copy_options::overwrite_existing, error);
+  if (error) throw_file_error("write", part, error.value());
+  try {
+    hdf5::File file(part, hdf5::Mode::read_write);
+    run_layout::require_run_file(file.root(), path);
+    run_layout::Streams streams = run_layout::open_streams(file.root());
+    for (run_layout::Stream* stream : streams.all()) {
+      const std::vector<std::int64_t> steps = stream->steps();
+      const std::int64_t bound = stream->counts_steps_done ? steps_done : steps_done - 1;
+      const auto kept = std::upper_bound(steps.begin(), steps.end(), bound) - steps.begin();
+      if (stream == &streams.train && steps_done > 0 &&
+          (kept == 0 || steps[static_cast<std::size_t>(kept) - 1] != bound)) {
+        throw UserError(
+            fmt::format("'{}' does not hold the steps up to {}, where the run was to continue", path, steps_done));
+      }
+      stream->truncate(kept);
+    }
+    file.root().dataset("status").write_text(name_of(RunStatus::running));
+    file.flush();
+    file.start_swmr_write();
+    file.flush();
+    publish_file(part, path);
+    file.renamed(path);
+    return RunFileWriter(std::make_unique<Implementation>(path, std::move(file), options));
+  } catch (...) {
+    ::unlink(part.c_str());
+    throw;
+  }
+}
+
+const std::string& RunFileWriter::path() const {
+  return implementation_->path();
+}
+
+void RunFileWriter::append(const TrainRow& row) {
+  implementation_->check_step(kTrainStream, row.step);
+  implementation_->push(row);
+}
+
+void RunFileWriter::append(const EvalRow& row) {
+  implementation_->check_step(kEvalStream, row.step);
+  implementation_->push(row);
+}
+
+void RunFileWriter::append(MoeRow row) {
+  for (std::size_t c = 0; c < std::size(run_layout::kMoe); ++c) {
+    implementation_->check_values(kMoeStream, c + 1, (row.*run_layout::kMoe[c].values).size());
+  }
+  implementation_->check_step(kMoeStream, row.step);
+  implementation_->push(std::move(row));
+}
+
+void RunFileWriter::append(RecordRow row) {
+  NG_CHECK_LT(row.entry, implementation_->record_entries());
+  implementation_->check_values(kFirstRecordStream + row.entry, 1, row.values.size());
+  implementation_->check_step(kFirstRecordStream + row.entry, row.step);
+  implementation_->push(std::move(row));
+}
+
+void RunFileWriter::append(MemoryRow row) {
+  implementation_->check_values(kMemoryStream, 1, row.bytes.size());
+  implementation_->check_step(kMemoryStream, row.step);
+  implementation_->push(std::move(row));
+}
+
+void RunFileWriter::append(const CheckpointRow& row) {
+  NG_CHECK_EQ(row.digest.size(), 2 * run_layout::kDigestBytes);
+  implementation_->check_step(kCheckpointStream, row.step);
+  implementation_->push(row);
+}
+
+void RunFileWriter::flush() {
+  implementation_->flush();
+}
+
+void RunFileWriter::set_status(RunStatus status) {
+  implementation_->push(status);
+  implementation_->flush();
+}
+
+void RunFileWriter::close() {
+  implementation_->close();
+}
+
+}  // namespace ng
