@@ -14,6 +14,9 @@
 
 namespace ng {
 
+/// How a plain (not quantized) operand or carried tensor is stored.
+constexpr Dtype dtype_of(OperandKind plain) { return plain == OperandKind::f32 ? Dtype::f32 : Dtype::bf16; }
+
 struct Form {
     Gemm gemm = Gemm::fprop;
     Orientation orientation = Orientation::row;

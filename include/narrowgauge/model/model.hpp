@@ -1,0 +1,102 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The decoder-only mixture-of-experts transformer: forward and backward as a flat list of backend and communicator
+// calls. The mathematics is in src/model/README.md. The model asks its Edges for the forms of every operand and never
+// learns which recipe is on.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "narrowgauge/backend/backend.hpp"
+#include "narrowgauge/model/edges.hpp"
+#include "narrowgauge/model/model_config.hpp"
+#include "narrowgauge/model/parameters.hpp"
+#include "narrowgauge/parallel/communicator.hpp"
+
+namespace ng {
+
+/// A micro-batch: `sequences` sequences of `length` tokens, and where it lies in the step.
+struct Batch {
+  std::span<const std::int32_t> ids;      ///< [sequences * length]
+  std::span<const std::int32_t> targets;  ///< [sequences * length]
+  std::int64_t sequences = 0;
+  std::int64_t length = 0;
+  std::int64_t step_tokens = 0;  ///< tokens of the whole step, over all micro-batches and ranks
+  std::int64_t first_token = 0;  ///< position of this micro-batch's first token in the step
+};
+
+/// What one MoE layer did with a micro-batch.
+struct MoeStatistics {
+  std::int64_t layer = 0;
+  std::vector<std::int64_t> counts;  ///< tokens per expert
+  double entropy = 0.0;              ///< mean over tokens, nats
+  double aux_loss = 0.0;             ///< coefficient included
+  double z_loss = 0.0;
+};
+
+struct ForwardResult {
+  Tensor token_loss;  ///< [1, tokens] f32, nats
+  std::vector<MoeStatistics> moe;
+};
+
+class Model {
+ public:
+  Model(const ModelConfig& config, Backend& backend, Communicator& communicator, std::uint32_t seed);
+  ~Model();
+
+  const ModelConfig& config() const { return config_; }
+  Parameters& parameters() { return parameters_; }
+
+  /// Losses only; nothing is kept for a backward pass.
+  ForwardResult evaluate(const StepContext& context, const Batch& batch, Edges& edges);
+  /// Losses and gradients of mean over step_tokens of the cross entropy, plus auxiliary and z losses weighted by this
+  /// micro-batch's share of the step. Gradients are added to parameters().gradient.
+  ForwardResult train(const StepContext& context, const Batch& batch, Edges& edges);
+
+  /// Rows of an expert are padded to a multiple of this; it never changes a bit of the result.
+  void set_row_alignment(std::int64_t rows) { row_alignment_ = rows; }
+
+  /// Bytes that the last training micro-batch kept for its backward pass.
+  std::int64_t saved_bytes() const { return saved_bytes_; }
+
+ private:
+  struct Saved;
+  struct LayerSaved;
+  struct FeedForwardSaved;
+
+  Tensor activation(OperandKind kind, std::int64_t cols, const Batch& batch);
+  Tensor linear(const StepContext& context, LinearEdges& edges, const Parameter& weight, const TensorForms& x,
+                OperandKind out, const RowGroups& weight_groups);
+  /// dx = dy W into `dx`; the weight's gradient is accumulated.
+  void linear_backward(const StepContext& context, LinearEdges& edges, Parameter& weight, const TensorForms& x,
+                       const Tensor& dy, const TensorView& dx);
+  TensorForms forms(const StepContext& context, LinearEdges& edges, Operand operand, const Tensor& x,
+                    const RowGroups& groups);
+
+  ForwardResult forward(const StepContext& context, const Batch& batch, Edges& edges, Saved& saved, bool with_backward);
+  Tensor attention_block(const StepContext& context, const Batch& batch, Edges& edges, std::int64_t layer,
+                         const Tensor& x, LayerSaved& saved);
+  Tensor feed_forward(const StepContext& context, Edges& edges, Linear fc1, Linear fc2, std::int64_t layer,
+                      const Tensor& x, const RowGroups& groups, OperandKind out, FeedForwardSaved& saved);
+  Tensor feed_forward_backward(const StepContext& context, Edges& edges, Linear fc1, Linear fc2, std::int64_t layer,
+                               const Tensor& dy, OperandKind out, FeedForwardSaved& saved);
+  Tensor moe_block(const StepContext& context, const Batch& batch, Edges& edges, std::int64_t layer, const Tensor& h,
+                   LayerSaved& saved, ForwardResult& result);
+  Tensor moe_backward(const StepContext& context, const Batch& batch, Edges& edges, std::int64_t layer, const Tensor& dy,
+                      LayerSaved& saved);
+  void backward(const StepContext& context, const Batch& batch, Edges& edges, Saved& saved);
+  RouterSpec router_spec() const;
+
+  ModelConfig config_;
+  Backend& backend_;
+  Communicator& communicator_;
+  Parameters parameters_;
+  Tensor rope_table_;  // [context, head_dim] f32
+  std::int64_t row_alignment_ = 32;
+  std::int64_t saved_bytes_ = 0;
+};
+
+}  // namespace ng

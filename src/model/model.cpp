@@ -1,0 +1,236 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The model from tokens to losses and back, but for the feed-forward parts (feed_forward.cpp).
+#include "narrowgauge/model/model.hpp"
+
+#include <cmath>
+
+#include "narrowgauge/base/check.hpp"
+#include "narrowgauge/numerics/elementary.hpp"
+#include "saved.hpp"
+
+namespace ng {
+
+namespace {
+
+/// cos (first half) and sin (second half) of t * theta^(-2i/D), each rounded to FP32 once.
+std::vector<float> rope_angles(const ModelConfig& c) {
+  const std::int64_t half = c.head_dim / 2;
+  std::vector<float> table(static_cast<std::size_t>(c.context * c.head_dim));
+  for (std::int64_t t = 0; t < c.context; ++t) {
+    for (std::int64_t i = 0; i < half; ++i) {
+      const double exponent = -2.0 * static_cast<double>(i) / static_cast<double>(c.head_dim);
+      const SineCosine angle = sine_cosine_rn(static_cast<double>(t) * exp_rn(exponent * log_rn(c.rope_theta)));
+      table[static_cast<std::size_t>(t * c.head_dim + i)] = static_cast<float>(angle.cosine);
+      table[static_cast<std::size_t>(t * c.head_dim + half + i)] = static_cast<float>(angle.sine);
+    }
+  }
+  return table;
+}
+
+AttentionShape attention_shape(const ModelConfig& c, const Batch& batch) {
+  return AttentionShape{batch.sequences, batch.length, c.heads, c.kv_heads, c.head_dim};
+}
+
+}  // namespace
+
+Model::Model(const ModelConfig& config, Backend& backend, Communicator& communicator, std::uint32_t seed)
+    : config_(config), backend_(backend), communicator_(communicator), parameters_(config, backend, seed) {
+  rope_table_ = backend_.tensor(Dtype::f32, config.context, config.head_dim);
+  const std::vector<float> angles = rope_angles(config);
+  backend_.upload(rope_table_.view, angles.data());
+}
+
+Model::~Model() = default;
+
+Tensor Model::activation(OperandKind kind, std::int64_t cols, const Batch& batch) {
+  Tensor t = backend_.tensor(dtype_of(kind), batch.sequences * batch.length, cols);
+  t.view.placement = Placement{batch.step_tokens, cols, batch.first_token, 0, nullptr};
+  return t;
+}
+
+TensorForms Model::forms(const StepContext& context, LinearEdges& edges, Operand operand, const Tensor& x,
+                         const RowGroups& groups) {
+  const std::vector<FormRequest>& requests = edges.requests[static_cast<int>(operand)];
+  if (context.phase == Phase::train) return backend_.produce(context, x, groups, requests);
+  std::vector<FormRequest> forward;
+  for (const FormRequest& request : requests)
+    if (request.gemm == Gemm::fprop) forward.push_back(request);
+  return backend_.produce(context, x, groups, forward);
+}
+
+Tensor Model::linear(const StepContext& context, LinearEdges& edges, const Parameter& weight, const TensorForms& x,
+                     OperandKind out, const RowGroups& weight_groups) {
+  // The weight's forms serve all micro-batches of a step; an evaluation before the step needs only the first of them.
+  if (edges.weight_step != context.step || (context.phase == Phase::train && edges.weight.find(Gemm::dgrad) == nullptr)) {
+    edges.weight = forms(context, edges, Operand::weight, weight.master, weight_groups);
+    edges.weight_step = context.step;
+  }
+  const Form* a = x.find(Gemm::fprop);
+  const std::int64_t rows = x.original.view.rows;
+  const std::int64_t cols = weight.shape[weight.shape.size() - 2];
+  Tensor y = backend_.tensor(dtype_of(out), rows, cols);
+  y.view.placement = x.original.view.placement;
+  y.view.placement.cols = cols;
+  const Product product{Gemm::fprop, &edges.product_sites[static_cast<int>(Gemm::fprop)], a,
+                        edges.weight.find(Gemm::fprop), y.view, false, &x.groups};
+  if (weight_groups.offsets.empty())
+    backend_.matmul(context, product);
+  else
+    backend_.grouped_matmul(context, product);
+  return y;
+}
+
+void Model::linear_backward(const StepContext& context, LinearEdges& edges, Parameter& weight, const TensorForms& x,
+                            const Tensor& dy, const TensorView& dx) {
+  const TensorForms gradient = forms(context, edges, Operand::grad_output, dy, x.groups);
+  const bool grouped = weight.shape.size() == 3;
+  const auto multiply = [&](Gemm gemm, const Form* a, const Form* b, const TensorView& out, bool accumulate) {
+    const Product product{gemm, &edges.product_sites[static_cast<int>(gemm)], a, b, out, accumulate, &x.groups};
+    if (grouped)
+      backend_.grouped_matmul(context, product);
+    else
+      backend_.matmul(context, product);
+  };
+  multiply(Gemm::dgrad, gradient.find(Gemm::dgrad), edges.weight.find(Gemm::dgrad), dx, false);
+  multiply(Gemm::wgrad, gradient.find(Gemm::wgrad), x.find(Gemm::wgrad), weight.gradient.view, true);
+}
+
+Tensor Model::attention_block(const StepContext& context, const Batch& batch, Edges& edges, std::int64_t layer,
+                              const Tensor& x, LayerSaved& saved) {
+  const TensorKinds& kinds = edges.tensors();
+  const float epsilon = static_cast<float>(config_.norm_epsilon);
+  saved.input = x;
+  saved.attn_rstd = backend_.tensor(Dtype::f32, 1, x.view.rows);
+  Tensor h = activation(kinds.residual, config_.hidden, batch);
+  backend_.rms_norm(x.view, parameters_.layer(layer, "attn_norm").master.view, epsilon, h.view, saved.attn_rstd.view);
+
+  LinearEdges& qkv_edges = edges.linear(layer, Linear::attn_qkv);
+  saved.attn_input = forms(context, qkv_edges, Operand::activation, h, RowGroups{});
+  saved.qkv = linear(context, qkv_edges, parameters_.layer(layer, "attn_qkv"), saved.attn_input, kinds.gemm_output, {});
+  const AttentionShape shape = attention_shape(config_, batch);
+  backend_.rope(shape, rope_table_.view, saved.qkv.view, false);
+  saved.attn_out = activation(kinds.gemm_output, config_.heads * config_.head_dim, batch);
+  saved.log_sum_exp = backend_.tensor(Dtype::f32, x.view.rows, config_.heads);
+  backend_.attention(shape, saved.qkv.view, saved.attn_out.view, saved.log_sum_exp.view);
+
+  LinearEdges& out_edges = edges.linear(layer, Linear::attn_out);
+  saved.attn_mixed = forms(context, out_edges, Operand::activation, saved.attn_out, RowGroups{});
+  const Tensor projected =
+      linear(context, out_edges, parameters_.layer(layer, "attn_out"), saved.attn_mixed, kinds.gemm_output, {});
+  Tensor middle = activation(kinds.residual, config_.hidden, batch);
+  backend_.add(x.view, projected.view, middle.view);
+  saved.middle = middle;
+  return middle;
+}
+
+ForwardResult Model::forward(const StepContext& context, const Batch& batch, Edges& edges, Saved& saved,
+                             bool with_backward) {
+  const std::int64_t tokens = batch.sequences * batch.length;
+  NG_CHECK_EQ(static_cast<std::int64_t>(batch.ids.size()), tokens);
+  NG_CHECK_EQ(static_cast<std::int64_t>(batch.targets.size()), tokens);
+  NG_CHECK(batch.length <= config_.context);
+  const TensorKinds& kinds = edges.tensors();
+  const float epsilon = static_cast<float>(config_.norm_epsilon);
+  ForwardResult result;
+
+  saved.ids = backend_.tensor(Dtype::i32, 1, tokens);
+  saved.targets = backend_.tensor(Dtype::i32, 1, tokens);
+  backend_.upload(saved.ids.view, batch.ids.data());
+  backend_.upload(saved.targets.view, batch.targets.data());
+
+  Tensor x = activation(edges.embedding(), config_.hidden, batch);
+  backend_.embedding(parameters_.at("embedding").master.view, saved.ids.view, x.view);
+  if (dtype_of(kinds.residual) != x.view.dtype) {
+    Tensor carried = activation(kinds.residual, config_.hidden, batch);
+    backend_.cast(x.view, carried.view);
+    x = carried;
+  }
+  for (std::int64_t layer = 0; layer < config_.layers; ++layer) {
+    LayerSaved kept;
+    x = attention_block(context, batch, edges, layer, x, kept);
+    kept.ffn_rstd = backend_.tensor(Dtype::f32, 1, tokens);
+    Tensor h = activation(kinds.residual, config_.hidden, batch);
+    backend_.rms_norm(x.view, parameters_.layer(layer, "ffn_norm").master.view, epsilon, h.view, kept.ffn_rstd.view);
+    const Tensor y = config_.is_dense(layer)
+                         ? feed_forward(context, edges, Linear::dense_fc1, Linear::dense_fc2, layer, h, RowGroups{},
+                                        kinds.gemm_output, kept.dense)
+                         : moe_block(context, batch, edges, layer, h, kept, result);
+    Tensor next = activation(kinds.residual, config_.hidden, batch);
+    backend_.add(x.view, y.view, next.view);
+    x = next;
+    if (with_backward) saved.layers.push_back(std::move(kept));
+  }
+
+  saved.last = x;
+  saved.last_rstd = backend_.tensor(Dtype::f32, 1, tokens);
+  Tensor h = activation(kinds.residual, config_.hidden, batch);
+  backend_.rms_norm(x.view, parameters_.at("final_norm").master.view, epsilon, h.view, saved.last_rstd.view);
+  LinearEdges& head = edges.linear(kOutsideLayers, Linear::head);
+  Parameter& head_weight = parameters_.at(config_.tied_head ? "embedding" : "head");
+  saved.head_input = forms(context, head, Operand::activation, h, RowGroups{});
+  const Tensor logits = linear(context, head, head_weight, saved.head_input, kinds.logits, {});
+  result.token_loss = backend_.tensor(Dtype::f32, 1, tokens);
+  TensorView d_logits{};
+  if (with_backward) {
+    saved.d_logits = activation(kinds.gemm_output, config_.vocabulary, batch);
+    d_logits = saved.d_logits.view;
+  }
+  backend_.cross_entropy(logits.view, saved.targets.view, 1.0f / static_cast<float>(batch.step_tokens),
+                         result.token_loss.view, d_logits);
+  return result;
+}
+
+void Model::backward(const StepContext& context, const Batch& batch, Edges& edges, Saved& saved) {
+  const TensorKinds& kinds = edges.tensors();
+  Parameter& head_weight = parameters_.at(config_.tied_head ? "embedding" : "head");
+  Tensor dh = activation(kinds.gemm_output, config_.hidden, batch);
+  linear_backward(context, edges.linear(kOutsideLayers, Linear::head), head_weight, saved.head_input, saved.d_logits,
+                  dh.view);
+  Tensor dx = activation(kinds.residual, config_.hidden, batch);
+  Parameter& final_norm = parameters_.at("final_norm");
+  backend_.rms_norm_backward(saved.last.view, final_norm.master.view, saved.last_rstd.view, dh.view, dx.view, false,
+                             final_norm.gradient.view);
+  saved.d_logits = Tensor{};
+
+  for (std::int64_t layer = config_.layers; layer-- > 0;) {
+    LayerSaved& kept = saved.layers[static_cast<std::size_t>(layer)];
+    dh = config_.is_dense(layer) ? feed_forward_backward(context, edges, Linear::dense_fc1, Linear::dense_fc2, layer, dx,
+                                                         kinds.gemm_output, kept.dense)
+                                 : moe_backward(context, batch, edges, layer, dx, kept);
+    Parameter& ffn_norm = parameters_.layer(layer, "ffn_norm");
+    backend_.rms_norm_backward(kept.middle.view, ffn_norm.master.view, kept.ffn_rstd.view, dh.view, dx.view, true,
+                               ffn_norm.gradient.view);
+
+    const AttentionShape shape = attention_shape(config_, batch);
+    Tensor d_attn = activation(kinds.gemm_output, config_.heads * config_.head_dim, batch);
+    linear_backward(context, edges.linear(layer, Linear::attn_out), parameters_.layer(layer, "attn_out"), kept.attn_mixed,
+                    dx, d_attn.view);
+    Tensor d_qkv = activation(kinds.gemm_output, config_.qkv_width(), batch);
+    backend_.attention_backward(shape, kept.qkv.view, kept.attn_out.view, kept.log_sum_exp.view, d_attn.view, d_qkv.view);
+    backend_.rope(shape, rope_table_.view, d_qkv.view, true);
+    dh = activation(kinds.gemm_output, config_.hidden, batch);
+    linear_backward(context, edges.linear(layer, Linear::attn_qkv), parameters_.layer(layer, "attn_qkv"), kept.attn_input,
+                    d_qkv, dh.view);
+    Parameter& attn_norm = parameters_.layer(layer, "attn_norm");
+    backend_.rms_norm_backward(kept.input.view, attn_norm.master.view, kept.attn_rstd.view, dh.view, dx.view, true,
+                               attn_norm.gradient.view);
+    kept = LayerSaved{};
+  }
+  backend_.embedding_backward(saved.ids.view, dx.view, parameters_.at("embedding").gradient.view);
+}
+
+ForwardResult Model::evaluate(const StepContext& context, const Batch& batch, Edges& edges) {
+  Saved saved;
+  return forward(context, batch, edges, saved, false);
+}
+
+ForwardResult Model::train(const StepContext& context, const Batch& batch, Edges& edges) {
+  NG_CHECK(context.phase == Phase::train);
+  Saved saved;
+  ForwardResult result = forward(context, batch, edges, saved, true);
+  backward(context, batch, edges, saved);
+  return result;
+}
+
+}  // namespace ng
