@@ -55,6 +55,9 @@ constexpr NamedFormat kAll[kFormatCount] = {
 constexpr const NamedFormat (&format_catalog())[kFormatCount] { return format_literals::kAll; }
 
 constexpr ElementFormat format_of(FormatId id) { return format_literals::kAll[static_cast<std::size_t>(id)].format; }
+/// The same as a constant, which device code can copy into a constexpr local.
+template <FormatId kId>
+constexpr ElementFormat kFormatOf = format_of(kId);
 constexpr const char* name_of(FormatId id) { return format_literals::kAll[static_cast<std::size_t>(id)].name; }
 
 namespace format_literals {
