@@ -154,8 +154,8 @@ void create_checkpoint(hdf5::Group checkpoint, const std::string& folder) {
       .set_attribute("meaning", "SHA-256 of the content");
 }
 
-Stream open_columns(const hdf5::Group& group, const std::vector<std::string>& names, bool counts_steps_done) {
-  Stream stream{group, {}, counts_steps_done};
+Stream open_columns(const hdf5::Group& group, const std::vector<std::string>& names, std::size_t index) {
+  Stream stream{group, {}, index, index == kEvalStream || index == kCheckpointStream};
   for (const std::string& name : names) stream.columns.push_back(group.dataset(name));
   return stream;
 }
@@ -185,6 +185,9 @@ void create(hdf5::Group root, const RunSetup& setup) {
   create_casts(root.create_group("casts"), setup.casts);
   create_memory(root.create_group("memory"), setup.memory_kinds);
   create_checkpoint(root.create_group("checkpoint"), setup.checkpoint_folder);
+  hdf5::Dataset committed =
+      root.create("committed", array_1d(std::vector<std::int64_t>(kFirstRecordStream + setup.record.size())));
+  committed.set_attribute("meaning", "complete rows of train, eval, moe, memory, checkpoint, record entries in order");
 }
 
 void require_run_file(const hdf5::Group& root, const std::string& path) {
@@ -210,58 +213,60 @@ std::vector<std::string> record_names(const hdf5::Group& root) {
   return names;
 }
 
-std::vector<std::int64_t> Stream::steps() const {
-  if (columns.empty()) return {};
-  std::int64_t rows = columns.front().rows();
-  for (const hdf5::Dataset& column : columns) rows = std::min(rows, column.rows());
-  const Array array = columns.front().read_rows(0, rows);
-  const auto values = array.as<std::int64_t>();
-  // A row whose extent reached the disk before its number reads as 0.
-  std::size_t whole = 0;
-  while (whole < values.size() && (whole == 0 || values[whole] > values[whole - 1])) ++whole;
-  return {values.begin(), values.begin() + static_cast<std::ptrdiff_t>(whole)};
+std::int64_t Stream::rows() const {
+  std::int64_t least = columns.empty() ? 0 : columns.front().rows();
+  for (const hdf5::Dataset& column : columns) least = std::min(least, column.rows());
+  return least;
 }
 
-void Stream::refresh() {
-  for (hdf5::Dataset& column : columns) column.refresh();
+std::vector<std::int64_t> Stream::steps(std::int64_t n) const {
+  if (columns.empty()) return {};
+  const Array array = columns.front().read_rows(0, n);
+  const auto values = array.as<std::int64_t>();
+  return {values.begin(), values.end()};
 }
 
 void Stream::truncate(std::int64_t n) {
   for (hdf5::Dataset& column : columns) column.truncate_rows(n);
 }
 
-std::vector<Stream*> Streams::all() {
-  std::vector<Stream*> list = {&train, &eval, &moe, &memory, &checkpoint};
-  for (Stream& stream : record) list.push_back(&stream);
-  return list;
-}
-
-Stream open_stream(const hdf5::Group& root, const std::string& path) {
-  const hdf5::Group group = root.group(path);
-  if (path == "train") return open_columns(group, names_of(kTrain), false);
-  if (path == "eval") return open_columns(group, names_of(kEval), true);
-  if (path == "checkpoint") return open_columns(group, {"step", "bytes", "digest"}, true);
-  if (path == "memory") {
-    return open_columns(
-        group, group.exists("step") ? std::vector<std::string>{"step", "bytes", "peak"} : std::vector<std::string>{},
-        false);
-  }
-  if (path == "moe") {
-    std::vector<std::string> names;
-    if (group.exists("step")) {
-      names = names_of(kMoe);
-      names.insert(names.begin(), "step");
-    }
-    return open_columns(group, names, false);
-  }
-  return open_columns(group, {"step", "value"}, false);
-}
-
 Streams open_streams(const hdf5::Group& root) {
-  Streams streams{open_stream(root, "train"),  open_stream(root, "eval"),       open_stream(root, "moe"),
-                  open_stream(root, "memory"), open_stream(root, "checkpoint"), {}};
-  for (const std::string& name : record_names(root)) streams.record.push_back(open_stream(root, "record/" + name));
+  const hdf5::Group memory = root.group("memory"), moe = root.group("moe");
+  std::vector<std::string> moe_columns, memory_columns;
+  if (moe.exists("step")) {
+    moe_columns = names_of(kMoe);
+    moe_columns.insert(moe_columns.begin(), "step");
+  }
+  if (memory.exists("step")) memory_columns = {"step", "bytes", "peak"};
+  Streams streams{{}, root.dataset("committed")};
+  const auto add = [&](const hdf5::Group& group, const std::vector<std::string>& columns) {
+    streams.list.push_back(open_columns(group, columns, streams.list.size()));
+  };
+  add(root.group("train"), names_of(kTrain));
+  add(root.group("eval"), names_of(kEval));
+  add(moe, moe_columns);
+  add(memory, memory_columns);
+  add(root.group("checkpoint"), {"step", "bytes", "digest"});
+  for (const std::string& name : record_names(root)) add(root.group("record/" + name), {"step", "value"});
+  if (streams.committed.rows() != static_cast<std::int64_t>(streams.list.size())) {
+    throw UserError(streams.committed.label() + " does not fit the streams of the file");
+  }
   return streams;
+}
+
+ReadStream read_stream(const hdf5::Group& root, const std::string& group) {
+  Streams streams = open_streams(root);
+  // First the number, then the rows: a living writer may add some in between.
+  streams.committed.refresh();
+  const Array counts = streams.committed.read();
+  for (Stream& stream : streams.list) {
+    if (stream.group.path() != "/" + group) continue;
+    for (hdf5::Dataset& column : stream.columns) column.refresh();
+    const std::int64_t rows = std::min(counts.as<std::int64_t>()[stream.index], stream.rows());
+    std::vector<std::int64_t> steps = stream.steps(rows);
+    return {std::move(stream), std::move(steps)};
+  }
+  throw LogicError("no stream is called " + group);
 }
 
 }  // namespace ng::run_layout

@@ -98,29 +98,48 @@ void require_run_file(const hdf5::Group& root, const std::string& path);
 /// Names of the entries under /record, in the order of the plan.
 std::vector<std::string> record_names(const hdf5::Group& root);
 
+// `/committed` [streams]: how many rows of each stream were whole at the last flush. It is overwritten in place after
+// the rows, so that what a kill or a full disk left beyond it is known to be torn.
+
 /// The growing datasets of one group; the first is `step`.
 struct Stream {
   hdf5::Group group;
   std::vector<hdf5::Dataset> columns;
+  std::size_t index = 0;           ///< in `committed`
   bool counts_steps_done = false;  ///< eval and checkpoint; the others carry the index of the step
 
-  /// Steps of the rows that every column has. After a kill columns may differ by the rows that were not flushed.
-  std::vector<std::int64_t> steps() const;
-  /// See what a living writer has added.
-  void refresh();
+  /// Rows that every column has.
+  std::int64_t rows() const;
+  /// Steps of the first n rows.
+  std::vector<std::int64_t> steps(std::int64_t n) const;
   /// Cuts all columns to n rows.
   void truncate(std::int64_t n);
 };
 
+/// In the order of `committed`, that of the fields; an entry of the plan is number kFirstRecordStream + its own.
+enum StreamIndex : std::size_t {
+  kTrainStream,
+  kEvalStream,
+  kMoeStream,
+  kMemoryStream,
+  kCheckpointStream,
+  kFirstRecordStream
+};
 struct Streams {
-  Stream train, eval, moe, memory, checkpoint;
-  std::vector<Stream> record;
+  std::vector<Stream> list;
+  hdf5::Dataset committed;
 
-  std::vector<Stream*> all();
+  Stream& operator[](std::size_t index) { return list[index]; }
 };
 
 /// Opens the streams that the file has; /moe and /memory may be without any (no columns).
 Streams open_streams(const hdf5::Group& root);
-Stream open_stream(const hdf5::Group& root, const std::string& group);
+
+/// Opens one stream ("train", "record/core") for reading: with its complete rows, as of now.
+struct ReadStream {
+  Stream stream;
+  std::vector<std::int64_t> steps;
+};
+ReadStream read_stream(const hdf5::Group& root, const std::string& group);
 
 }  // namespace ng::run_layout

@@ -28,9 +28,9 @@ std::vector<T> read_column(const hdf5::Dataset& column, std::size_t n) {
 }
 
 template <class Row, std::size_t N>
-std::vector<Row> read_numbers(run_layout::Stream stream, const run_layout::Column<Row> (&columns)[N]) {
-  stream.refresh();
-  std::vector<Row> rows(stream.steps().size());
+std::vector<Row> read_numbers(const run_layout::ReadStream& read, const run_layout::Column<Row> (&columns)[N]) {
+  const run_layout::Stream& stream = read.stream;
+  std::vector<Row> rows(read.steps.size());
   for (std::size_t c = 0; c < N; ++c) {
     if (columns[c].integer != nullptr) {
       const auto values = read_column<std::int64_t>(stream.columns[c], rows.size());
@@ -113,11 +113,11 @@ std::vector<GivenFile> RunReader::files() const {
 }
 
 std::vector<TrainRow> RunReader::train() const {
-  return read_numbers<TrainRow>(run_layout::open_stream(implementation_->root, "train"), run_layout::kTrain);
+  return read_numbers<TrainRow>(run_layout::read_stream(implementation_->root, "train"), run_layout::kTrain);
 }
 
 std::vector<EvalRow> RunReader::eval() const {
-  return read_numbers<EvalRow>(run_layout::open_stream(implementation_->root, "eval"), run_layout::kEval);
+  return read_numbers<EvalRow>(run_layout::read_stream(implementation_->root, "eval"), run_layout::kEval);
 }
 
 std::vector<std::int64_t> RunReader::moe_layers() const {
@@ -131,9 +131,7 @@ std::int64_t RunReader::experts() const {
 }
 
 std::vector<MoeRow> RunReader::moe() const {
-  run_layout::Stream stream = run_layout::open_stream(implementation_->root, "moe");
-  stream.refresh();
-  const std::vector<std::int64_t> steps = stream.steps();
+  const auto [stream, steps] = run_layout::read_stream(implementation_->root, "moe");
   std::vector<MoeRow> rows(steps.size());
   for (std::size_t r = 0; r < rows.size(); ++r) rows[r].step = steps[r];
   for (std::size_t c = 0; c < std::size(run_layout::kMoe) && !rows.empty(); ++c) {
@@ -155,14 +153,13 @@ RecordSeries RunReader::record(const std::string& name) const {
     throw UserError(fmt::format("'{}' records nothing called '{}'; {}", path(), name,
                                 names.empty() ? "it records nothing" : suggestion(name, names)));
   }
-  run_layout::Stream stream = run_layout::open_stream(implementation_->root, "record/" + name);
-  stream.refresh();
+  const auto [stream, steps] = run_layout::read_stream(implementation_->root, "record/" + name);
   RecordSeries series;
   series.name = name;
   series.sites = stream.group.dataset("site").read_texts();
   series.measures = stream.group.dataset("measure").read_texts();
   series.definitions = stream.group.dataset("definition").read_texts();
-  series.steps = stream.steps();
+  series.steps = steps;
   series.values = read_column<float>(stream.columns[1], series.steps.size());
   return series;
 }
@@ -203,9 +200,7 @@ std::vector<std::string> RunReader::memory_kinds() const {
 }
 
 std::vector<MemoryRow> RunReader::memory() const {
-  run_layout::Stream stream = run_layout::open_stream(implementation_->root, "memory");
-  stream.refresh();
-  const std::vector<std::int64_t> steps = stream.steps();
+  const auto [stream, steps] = run_layout::read_stream(implementation_->root, "memory");
   std::vector<MemoryRow> rows;
   if (steps.empty()) return rows;
   const auto bytes = read_column<std::int64_t>(stream.columns[1], steps.size());
@@ -219,9 +214,7 @@ std::string RunReader::checkpoint_folder() const {
 }
 
 std::vector<CheckpointRow> RunReader::checkpoints() const {
-  run_layout::Stream stream = run_layout::open_stream(implementation_->root, "checkpoint");
-  stream.refresh();
-  const std::vector<std::int64_t> steps = stream.steps();
+  const auto [stream, steps] = run_layout::read_stream(implementation_->root, "checkpoint");
   const auto sizes = read_column<std::int64_t>(stream.columns[1], steps.size());
   const auto digests = read_column<std::uint8_t>(stream.columns[2], steps.size());
   std::vector<CheckpointRow> rows;

@@ -29,16 +29,6 @@ namespace {
 namespace fs = std::filesystem;
 using Clock = std::chrono::steady_clock;
 
-// The order of Streams::all.
-enum StreamIndex : std::size_t {
-  kTrainStream,
-  kEvalStream,
-  kMoeStream,
-  kMemoryStream,
-  kCheckpointStream,
-  kFirstRecordStream
-};
-
 using Job = std::variant<TrainRow, EvalRow, MoeRow, RecordRow, MemoryRow, CheckpointRow, RunStatus>;
 
 template <class Row, std::size_t N>
@@ -70,11 +60,12 @@ class RunFileWriter::Implementation {
         file_(std::move(file)),
         streams_(run_layout::open_streams(file_.root())),
         status_(file_.root().dataset("status")) {
-    for (run_layout::Stream* stream : streams_.all()) {
-      const std::vector<std::int64_t> steps = stream->steps();
-      last_step_.push_back(steps.empty() ? std::numeric_limits<std::int64_t>::min() : steps.back());
+    for (const run_layout::Stream& stream : streams_.list) {
+      const std::int64_t rows = stream.rows();
+      rows_.push_back(rows);
+      last_step_.push_back(rows == 0 ? std::numeric_limits<std::int64_t>::min() : stream.steps(rows).back());
       std::vector<std::size_t>& values = values_per_row_.emplace_back();
-      for (const hdf5::Dataset& column : stream->columns) values.push_back(row_values(column));
+      for (const hdf5::Dataset& column : stream.columns) values.push_back(row_values(column));
     }
     thread_ = std::thread([this] { work(); });
   }
@@ -122,7 +113,7 @@ class RunFileWriter::Implementation {
     NG_CHECK(column < values_per_row_[stream].size(), path_, " was created without this stream");
     NG_CHECK_EQ(got, values_per_row_[stream][column], "values of a row in ", path_);
   }
-  std::size_t record_entries() const { return streams_.record.size(); }
+  std::size_t record_entries() const { return streams_.list.size() - run_layout::kFirstRecordStream; }
 
  private:
   static std::size_t row_values(const hdf5::Dataset& dataset) {
@@ -185,7 +176,7 @@ class RunFileWriter::Implementation {
     // A flush that was asked for covers what was handed over before it: the queue must be empty.
     const std::uint64_t wanted = queue_.empty() ? flushes_wanted_ : flushes_done_;
     lock.unlock();
-    if (dirty_) file_.flush();
+    if (dirty_) flush_file();
     dirty_ = false;
     lock.lock();
     flushes_done_ = wanted;
@@ -193,28 +184,40 @@ class RunFileWriter::Implementation {
     return !last;
   }
 
-  void write(const TrainRow& row) { append_numbers(streams_.train, run_layout::kTrain, row); }
-  void write(const EvalRow& row) { append_numbers(streams_.eval, run_layout::kEval, row); }
+  void write(const TrainRow& row) { append_numbers(next(run_layout::kTrainStream), run_layout::kTrain, row); }
+  void write(const EvalRow& row) { append_numbers(next(run_layout::kEvalStream), run_layout::kEval, row); }
   void write(const MoeRow& row) {
-    streams_.moe.columns[0].append(row.step);
+    run_layout::Stream& stream = next(run_layout::kMoeStream);
+    stream.columns[0].append(row.step);
     for (std::size_t c = 0; c < std::size(run_layout::kMoe); ++c) {
-      streams_.moe.columns[c + 1].append_rows(std::span<const float>(row.*run_layout::kMoe[c].values));
+      stream.columns[c + 1].append_rows(std::span<const float>(row.*run_layout::kMoe[c].values));
     }
   }
   void write(const RecordRow& row) {
-    run_layout::Stream& stream = streams_.record[row.entry];
+    run_layout::Stream& stream = next(run_layout::kFirstRecordStream + row.entry);
     stream.columns[0].append(row.step);
     stream.columns[1].append_rows(std::span<const float>(row.values));
   }
   void write(const MemoryRow& row) {
-    streams_.memory.columns[0].append(row.step);
-    streams_.memory.columns[1].append_rows(std::span<const std::int64_t>(row.bytes));
-    streams_.memory.columns[2].append(row.peak);
+    run_layout::Stream& stream = next(run_layout::kMemoryStream);
+    stream.columns[0].append(row.step);
+    stream.columns[1].append_rows(std::span<const std::int64_t>(row.bytes));
+    stream.columns[2].append(row.peak);
   }
   void write(const CheckpointRow& row) {
-    streams_.checkpoint.columns[0].append(row.step);
-    streams_.checkpoint.columns[1].append(row.bytes);
-    streams_.checkpoint.columns[2].append_rows(std::span<const std::uint8_t>(bytes_of_hex(row.digest)));
+    run_layout::Stream& stream = next(run_layout::kCheckpointStream);
+    stream.columns[0].append(row.step);
+    stream.columns[1].append(row.bytes);
+    stream.columns[2].append_rows(std::span<const std::uint8_t>(bytes_of_hex(row.digest)));
+  }
+  run_layout::Stream& next(std::size_t index) {
+    ++rows_[index];
+    return streams_[index];
+  }
+  void flush_file() {
+    file_.flush();
+    streams_.committed.write(Dtype::i64, std::as_bytes(std::span(rows_)));
+    file_.flush();
   }
   void write(RunStatus status) { status_.write_text(name_of(status)); }
 
@@ -233,7 +236,9 @@ class RunFileWriter::Implementation {
   std::uint64_t flushes_wanted_ = 0, flushes_done_ = 0;
   bool stopping_ = false;
 
-  bool dirty_ = false;  // of the writing thread
+  // Of the writing thread:
+  std::vector<std::int64_t> rows_;  // of each stream
+  bool dirty_ = false;
   Clock::time_point deadline_{};
   std::thread thread_;
 };
@@ -244,11 +249,25 @@ RunFileWriter::RunFileWriter(RunFileWriter&&) noexcept = default;
 RunFileWriter& RunFileWriter::operator=(RunFileWriter&&) noexcept = default;
 RunFileWriter::~RunFileWriter() = default;
 
+namespace {
+
+// A file in the making of another process is left alone (UserError).
+hdf5::File create_file(const std::string& path) {
+  try {
+    return hdf5::File(path, hdf5::Mode::create);
+  } catch (const MachineError&) {
+    ::unlink(path.c_str());
+    throw;
+  }
+}
+
+}  // namespace
+
 RunFileWriter RunFileWriter::create(const std::string& path, const RunSetup& setup, RunFileOptions options) {
   std::error_code ignored;
   if (fs::exists(path, ignored)) refuse_existing(path);
   const std::string part = path + ".part";
-  hdf5::File file(part, hdf5::Mode::create);
+  hdf5::File file = create_file(part);
   try {
     run_layout::create(file.root(), setup);
     file.start_swmr_write();
@@ -262,6 +281,31 @@ RunFileWriter RunFileWriter::create(const std::string& path, const RunSetup& set
   return RunFileWriter(std::make_unique<Implementation>(path, std::move(file), options));
 }
 
+namespace {
+
+void cut(const hdf5::File& file, const std::string& path, std::int64_t steps_done) {
+  run_layout::Streams streams = run_layout::open_streams(file.root());
+  const std::vector<std::int64_t> committed = [&] {
+    const Array counts = streams.committed.read();
+    return std::vector<std::int64_t>(counts.as<std::int64_t>().begin(), counts.as<std::int64_t>().end());
+  }();
+  std::vector<std::int64_t> kept;
+  for (run_layout::Stream& stream : streams.list) {
+    const std::vector<std::int64_t> steps = stream.steps(std::min(committed[stream.index], stream.rows()));
+    const std::int64_t bound = stream.counts_steps_done ? steps_done : steps_done - 1;
+    kept.push_back(std::upper_bound(steps.begin(), steps.end(), bound) - steps.begin());
+    if (stream.index == run_layout::kTrainStream && steps_done > 0 &&
+        (kept.back() == 0 || steps[static_cast<std::size_t>(kept.back()) - 1] != bound)) {
+      throw UserError(
+          fmt::format("'{}' does not hold the steps up to {}, where the run was to continue", path, steps_done));
+    }
+    stream.truncate(kept.back());
+  }
+  streams.committed.write(Dtype::i64, std::as_bytes(std::span(kept)));
+}
+
+}  // namespace
+
 RunFileWriter RunFileWriter::reopen(const std::string& path, std::int64_t steps_done, RunFileOptions options) {
   if (!fs::exists(path)) throw UserError(fmt::format("'{}' does not exist", path));
   // Cut in a copy: a kill at any moment leaves the old file or the new one.
@@ -273,18 +317,7 @@ RunFileWriter RunFileWriter::reopen(const std::string& path, std::int64_t steps_
   try {
     hdf5::File file(part, hdf5::Mode::read_write);
     run_layout::require_run_file(file.root(), path);
-    run_layout::Streams streams = run_layout::open_streams(file.root());
-    for (run_layout::Stream* stream : streams.all()) {
-      const std::vector<std::int64_t> steps = stream->steps();
-      const std::int64_t bound = stream->counts_steps_done ? steps_done : steps_done - 1;
-      const auto kept = std::upper_bound(steps.begin(), steps.end(), bound) - steps.begin();
-      if (stream == &streams.train && steps_done > 0 &&
-          (kept == 0 || steps[static_cast<std::size_t>(kept) - 1] != bound)) {
-        throw UserError(
-            fmt::format("'{}' does not hold the steps up to {}, where the run was to continue", path, steps_done));
-      }
-      stream->truncate(kept);
-    }
+    cut(file, path, steps_done);
     file.root().dataset("status").write_text(name_of(RunStatus::running));
     file.flush();
     file.start_swmr_write();
@@ -303,39 +336,39 @@ const std::string& RunFileWriter::path() const {
 }
 
 void RunFileWriter::append(const TrainRow& row) {
-  implementation_->check_step(kTrainStream, row.step);
+  implementation_->check_step(run_layout::kTrainStream, row.step);
   implementation_->push(row);
 }
 
 void RunFileWriter::append(const EvalRow& row) {
-  implementation_->check_step(kEvalStream, row.step);
+  implementation_->check_step(run_layout::kEvalStream, row.step);
   implementation_->push(row);
 }
 
 void RunFileWriter::append(MoeRow row) {
   for (std::size_t c = 0; c < std::size(run_layout::kMoe); ++c) {
-    implementation_->check_values(kMoeStream, c + 1, (row.*run_layout::kMoe[c].values).size());
+    implementation_->check_values(run_layout::kMoeStream, c + 1, (row.*run_layout::kMoe[c].values).size());
   }
-  implementation_->check_step(kMoeStream, row.step);
+  implementation_->check_step(run_layout::kMoeStream, row.step);
   implementation_->push(std::move(row));
 }
 
 void RunFileWriter::append(RecordRow row) {
   NG_CHECK_LT(row.entry, implementation_->record_entries());
-  implementation_->check_values(kFirstRecordStream + row.entry, 1, row.values.size());
-  implementation_->check_step(kFirstRecordStream + row.entry, row.step);
+  implementation_->check_values(run_layout::kFirstRecordStream + row.entry, 1, row.values.size());
+  implementation_->check_step(run_layout::kFirstRecordStream + row.entry, row.step);
   implementation_->push(std::move(row));
 }
 
 void RunFileWriter::append(MemoryRow row) {
-  implementation_->check_values(kMemoryStream, 1, row.bytes.size());
-  implementation_->check_step(kMemoryStream, row.step);
+  implementation_->check_values(run_layout::kMemoryStream, 1, row.bytes.size());
+  implementation_->check_step(run_layout::kMemoryStream, row.step);
   implementation_->push(std::move(row));
 }
 
 void RunFileWriter::append(const CheckpointRow& row) {
   NG_CHECK_EQ(row.digest.size(), 2 * run_layout::kDigestBytes);
-  implementation_->check_step(kCheckpointStream, row.step);
+  implementation_->check_step(run_layout::kCheckpointStream, row.step);
   implementation_->push(row);
 }
 
