@@ -1,0 +1,90 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// One training run: data, model, recipe, optimizer, recording, checkpoints. The result is a pure function of the run's
+// identity: threads, instruction set, recording, evaluation cadence, interruption and resumption change no byte of it.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "narrowgauge/backend/backend.hpp"
+#include "narrowgauge/model/model_config.hpp"
+#include "narrowgauge/recipe/recipe.hpp"
+#include "narrowgauge/recording/recording_plan.hpp"
+#include "narrowgauge/recording/run_file.hpp"
+#include "narrowgauge/training/training_config.hpp"
+
+namespace ng {
+
+/// What the user asked for, as texts: enough to start a run and, from a run file, to go on with it.
+struct RunRequest {
+  std::string model_path, model_text;
+  std::string recipe_path, recipe_text;
+  std::string record_path, record_text;  ///< empty path: the built-in plan; "none": nothing is recorded
+  std::string data;                      ///< data spec of io/token_stream.hpp
+  std::vector<std::pair<std::string, std::string>> settings;  ///< --set path, value: train.*, model.*, recipe.*
+  std::uint32_t seed = 0;
+  std::string backend = "cpu";
+  std::string arithmetic = "ieee";
+
+  /// Reads the files named by the three paths into the texts.
+  void read_files();
+  [[nodiscard]] Json to_json() const;
+  static RunRequest from_json(const Json& json);
+};
+
+/// A request with everything parsed and resolved.
+struct RunPlanned {
+  RunRequest request;
+  ModelConfig model;
+  Recipe recipe;
+  ResolvedRecipe resolved;
+  TrainingConfig training;
+  RecordingPlan recording;
+  std::string data_digest;
+  std::int64_t data_vocabulary = 0;
+  Json identity;       ///< everything that decides the run's numbers
+  std::string run_id;  ///< first 12 hexadecimal digits of its digest
+};
+
+/// Parses, resolves, checks that everything fits together. Reads the data's digest. UserError naming the place.
+[[nodiscard]] RunPlanned plan_run(const RunRequest& request);
+
+struct RunProgressReport {
+  std::int64_t step = 0;  ///< done
+  std::int64_t steps = 0;
+  double loss = 0.0;
+  double tokens_per_second = 0.0;
+  double seconds_left = 0.0;
+};
+
+struct RunOptions {
+  BackendOptions backend;
+  std::function<void(const RunProgressReport&)> progress;
+  std::function<bool()> interrupted;  ///< asked between steps
+};
+
+struct RunResult {
+  std::int64_t steps = 0;
+  double loss = 0.0;
+  double eval_loss = 0.0;
+  double eval_loss_bf16 = 0.0;
+  double seconds = 0.0;
+};
+
+/// Trains from the beginning into `out` (a run file, which must not exist). DivergedError and InterruptedError leave the
+/// run file closed with that status; an interrupted one can be resumed.
+RunResult train_run(const RunPlanned& plan, const std::string& out, const RunOptions& options);
+
+/// Goes on with an interrupted or killed run, from its newest checkpoint, byte for byte; a finished one returns its
+/// result. UserError saying what differs when program sources, data or files are no longer those of the run.
+RunResult resume_run(const std::string& run_file, const RunOptions& options);
+
+/// The request that a run file was made from.
+[[nodiscard]] RunRequest request_of(const RunReader& run);
+
+}  // namespace ng
