@@ -25,7 +25,8 @@ herr_t collect(unsigned, const H5E_error2_t* entry, void* data) {
 
 Call::Call() : lock_(library_mutex()) {
   // Without this the library would, at exit, try again to flush files whose disk was full.
-  static const bool ready = H5dont_atexit() >= 0 && H5open() >= 0;
+  // It must come first; where other code has used the library already, its exit handler stays.
+  static const bool ready = (H5dont_atexit(), H5open() >= 0);
   if (!ready) throw MachineError("the HDF5 library does not start");
   H5Eset_auto2(H5E_DEFAULT, nullptr, nullptr);  // kept per thread
   H5Eclear2(H5E_DEFAULT);

@@ -220,9 +220,13 @@ Dataset Group::create_texts(const std::string& path, const std::vector<std::stri
 Dataset Group::create_growing(const std::string& path, Dtype dtype, const std::vector<std::int64_t>& row_shape,
                               std::int64_t chunk_rows) {
   const Call call;
+  constexpr std::int64_t kMostChunk = std::int64_t{1} << 31;  // the library takes less than 4 GiB
+  const std::int64_t row_bytes = checked_bytes(row_shape, size_of(dtype));
+  if (chunk_rows < 1 || row_bytes < 1 || row_bytes > kMostChunk / chunk_rows) {
+    throw LogicError(path + ": chunks of " + std::to_string(chunk_rows) + " rows of shape " + shape_text(row_shape));
+  }
   std::vector<hsize_t> now = {0}, most = {H5S_UNLIMITED}, chunk = {static_cast<hsize_t>(chunk_rows)};
   for (const std::int64_t extent : row_shape) {
-    if (extent < 1) throw LogicError(path + ": a row of shape " + shape_text(row_shape));
     for (auto* list : {&now, &most, &chunk}) list->push_back(static_cast<hsize_t>(extent));
   }
   const Id space(H5Screate_simple(static_cast<int>(now.size()), now.data(), most.data()));
