@@ -47,6 +47,8 @@ void set_choice(QuantizerSpec& spec, std::string_view key, std::string_view valu
 /// Throws UserError, without a prefix, when choices contradict each other: a rule without its scale format, a draw
 /// of 7 bits, an amax floor for a rule that has none.
 void check_quantizer(const QuantizerSpec& spec);
+/// The part of it that is about the transform.
+void check_hadamard(const HadamardSpec& spec);
 
 /// The shortest text that parses to `spec`: the preset or element with the fewest changes, then the changes in the
 /// order of quantizer_keys(). parse_quantizer(to_text(spec)) == spec.

@@ -1,0 +1,18 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Every command, in the order of the help.
+#include "commands.hpp"
+
+namespace ng::cli {
+
+const std::vector<Command>& commands() {
+  static const std::vector<Command> table = {
+      formats_command(),
+      recipes_command(),
+      models_command(),
+      devices_command(),
+  };
+  return table;
+}
+
+}  // namespace ng::cli

@@ -1,0 +1,36 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The two streams.
+#include "output.hpp"
+
+#include <cerrno>
+#include <cstdio>
+
+namespace ng::cli {
+namespace {
+
+int first_error = 0;
+
+void remember() {
+  if (first_error == 0) first_error = errno != 0 ? errno : EIO;
+}
+
+}  // namespace
+
+void write_stdout(std::string_view text) {
+  errno = 0;
+  if (std::fwrite(text.data(), 1, text.size(), stdout) != text.size()) remember();
+}
+
+void write_stderr(std::string_view text) {
+  (void)flush_stdout();  // what was printed before stands before
+  (void)std::fwrite(text.data(), 1, text.size(), stderr);
+}
+
+int flush_stdout() {
+  errno = 0;
+  if (std::fflush(stdout) != 0) remember();
+  return first_error;
+}
+
+}  // namespace ng::cli
