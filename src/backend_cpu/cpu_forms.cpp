@@ -15,6 +15,7 @@
 #include "narrowgauge/numerics/decode.hpp"
 #include "narrowgauge/numerics/hadamard.hpp"
 #include "narrowgauge/numerics/summation_order.hpp"
+#include "narrowgauge/quantize/four_over_six.hpp"
 
 namespace ng::cpu {
 
@@ -178,6 +179,7 @@ QuantizedTensor CpuBackend::quantize_floats(const StepContext& context, const fl
     if (!has_scales) continue;
     kernels_.tile_scales(spec, s.tensor, s.amax.data(), static_cast<std::int64_t>(s.amax.size()),
                          TileScaleArrays{s.encode.data(), s.decode.data(), s.code.data(), s.poisoned.data()});
+    for (const float factor : s.encode) has_nan = has_nan || !is_finite_bits(bits_of(factor));
     if (spec.rule == ScaleRule::four_over_six) {
       const std::int64_t begin = groups.begin(g, x.rows);
       choose_four_over_six(spec, orientation, data + begin * stride, stride, groups.end(g, x.rows) - begin, x.cols,
@@ -260,8 +262,11 @@ QuantizedTensor CpuBackend::quantize_floats(const StepContext& context, const fl
             for (std::int64_t r = 0; r < height; ++r) column[r] = block[static_cast<std::size_t>(r * width + c)];
             kernels_.pack_nibbles(column, height, to + at / 2);
           } else {
-            for (std::int64_t r = 0; r < height; ++r)
-              store_code(to, q.storage, static_cast<std::size_t>(at + r), block[static_cast<std::size_t>(r * width + c)]);
+            for (std::int64_t r = 0; r < height; ++r) {  // the byte that holds the previous group's last code
+              const std::uint8_t code = block[static_cast<std::size_t>(r * width + c)];
+              std::uint8_t& byte = to[(at + r) / 2];
+              byte = static_cast<std::uint8_t>((at + r) % 2 == 0 ? code : (byte & 0xf) | code << 4);
+            }
           }
         }
       }
@@ -278,7 +283,6 @@ void CpuBackend::choose_four_over_six(const QuantizerSpec& spec, Orientation ori
                                       std::vector<std::uint32_t>& codes) {
   const std::int64_t col_tiles = (cols + tile_cols - 1) / tile_cols;
   const std::int64_t count = static_cast<std::int64_t>(amax.size());
-  const float denominator = mul_rn(6.0f, spec.four_over_six_e4m3_max);
   pool_.parallel_for(count, [&](std::int64_t t) {
     const std::int64_t row0 = t / col_tiles * tile_rows;
     const std::int64_t col0 = t % col_tiles * tile_cols;
@@ -288,32 +292,13 @@ void CpuBackend::choose_four_over_six(const QuantizerSpec& spec, Orientation ori
     const bool row_form = orientation == Orientation::row;
     const std::int64_t lines = row_form ? height : width;
     const std::int64_t length = row_form ? width : height;
-    const auto error_of = [&](const TileScale& scale) {
-      float line_error[16] = {};
-      NG_CHECK(lines <= 16);
-      for (std::int64_t l = 0; l < lines; ++l) {
-        float error = 0.0f;
-        for (std::int64_t i = 0; i < length; ++i) {
-          const float x = row_form ? data[(row0 + l) * stride + col0 + i] : data[(row0 + i) * stride + col0 + l];
-          const float element = decode(spec.element, encode_scaled(spec, scale, x));
-          const float value = div_rn(mul_rn(mul_rn(element, scale.decode), tensor.amax), denominator);
-          const float d = sub_rn(value, x);
-          error = add_rn(error, spec.four_over_six_error == FourOverSixError::mae ? float_of(magnitude_bits(d)) : mul_rn(d, d));
-        }
-        line_error[l] = error;
-      }
-      if (lines == 1) return line_error[0];
-      for (int distance = 8; distance > 0; distance /= 2)
-        for (int l = 0; l < distance; ++l) line_error[l] = add_rn(line_error[l], line_error[l + distance]);
-      return line_error[0];
-    };
+    NG_CHECK(lines <= kFourOverSixLines);
     const std::size_t at = static_cast<std::size_t>(t);
-    const TileScale six = tile_scale(spec, amax[at], tensor);
-    const TileScale four = four_over_six_tile_scale(amax[at], tensor);
-    if (error_of(four) < error_of(six)) {
-      encode_factors[at] = spec.application == ScaleApplication::divide ? four.divisor : four.encode;
-      codes[at] = four.code;
-    }
+    const TileScale scale = four_over_six_scale(spec, amax[at], tensor, lines, length, [&](std::int64_t l, std::int64_t i) {
+      return row_form ? data[(row0 + l) * stride + col0 + i] : data[(row0 + i) * stride + col0 + l];
+    });
+    encode_factors[at] = spec.application == ScaleApplication::divide ? scale.divisor : scale.encode;
+    codes[at] = scale.code;
   });
 }
 
@@ -398,7 +383,7 @@ void CpuBackend::decode_rows(const QuantizedTensor& q, bool with_tensor_scale, s
       kernels_.decode_row(q.storage, table.value.data(), q.codes.as<std::uint8_t>() + r * q.row_bytes, col0, count,
                           scales.data(), tile, to);
       if (with_tensor_scale && q.has_tensor_scale())
-        for (std::int64_t c = 0; c < count; ++c) to[c] = mul_rn(to[c], tensor);
+        for (std::int64_t c = 0; c < count; ++c) to[c] = decoded_product(to[c], tensor);
     }
   }
 }

@@ -100,14 +100,14 @@ ng::QuantizerSpec program_spec(const BlockSpec& spec) {
   return q;
 }
 
-Quantized quantize_with(ng::Backend& backend, const std::vector<float>& x, std::size_t rows, std::size_t cols,
-                        const ng::QuantizerSpec& spec, ng::Orientation orientation, const ng::StepContext& context,
-                        const ng::Site& site) {
-  const ng::Tensor input =
-      backend.tensor(ng::Dtype::f32, static_cast<std::int64_t>(rows), static_cast<std::int64_t>(cols));
-  backend.upload(input.view, x.data());
-  const ng::QuantizedTensor q = backend.quantize(context, input.view, {}, spec, orientation, site);
+ng::Tensor uploaded(ng::Backend& backend, const std::vector<float>& x, std::size_t rows, std::size_t cols) {
+  ng::Tensor tensor = backend.tensor(ng::Dtype::f32, static_cast<std::int64_t>(rows), static_cast<std::int64_t>(cols));
+  if (!x.empty()) backend.upload(tensor.view, x.data());
+  return tensor;
+}
 
+Quantized read_back(ng::Backend& backend, const ng::QuantizedTensor& q) {
+  const ng::QuantizerSpec& spec = q.spec;
   Quantized result;
   result.rows = static_cast<std::size_t>(q.rows);
   result.cols = static_cast<std::size_t>(q.cols);
@@ -157,8 +157,9 @@ Subject program_subject(std::shared_ptr<ng::Backend> backend) {
   };
   s.quantize = [backend](const std::vector<float>& x, std::size_t rows, std::size_t cols, const BlockSpec& spec,
                          bool column) {
-    return quantize_with(*backend, x, rows, cols, program_spec(spec),
-                         column ? ng::Orientation::column : ng::Orientation::row);
+    const ng::Tensor input = uploaded(*backend, x, rows, cols);
+    return read_back(*backend, backend->quantize({}, input.view, {}, program_spec(spec),
+                                                 column ? ng::Orientation::column : ng::Orientation::row, {}));
   };
   return s;
 }

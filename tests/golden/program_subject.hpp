@@ -14,10 +14,12 @@ namespace ng_golden {
 /// The oracle's spec in the program's words. std::invalid_argument for a format or choice that the program has not.
 ng::QuantizerSpec program_spec(const ng_oracle::BlockSpec& spec);
 
-/// Codes, scales and decoded values of one quantization by a backend. `context` and `site` key the random draws.
-ng_oracle::Quantized quantize_with(ng::Backend& backend, const std::vector<float>& x, std::size_t rows,
-                                   std::size_t cols, const ng::QuantizerSpec& spec, ng::Orientation orientation,
-                                   const ng::StepContext& context = {}, const ng::Site& site = {});
+/// Codes, scales and decoded values of a quantized tensor, downloaded. `tensor_scale` is the first group's; `largest`
+/// and `tensor_amax` stay empty.
+ng_oracle::Quantized read_back(ng::Backend& backend, const ng::QuantizedTensor& q);
+
+/// x [rows, cols] in the backend's memory, its own logical tensor.
+ng::Tensor uploaded(ng::Backend& backend, const std::vector<float>& x, std::size_t rows, std::size_t cols);
 
 Subject program_subject(std::shared_ptr<ng::Backend> backend);
 

@@ -107,7 +107,7 @@ float scaled_value(float x, const TileScale& s) {
     y = std::isfinite(x) ? round_to_f32(e) : x;
   } else {
     y = s.divide ? f32_div(x, s.factor) : f32_mul(x, s.factor);
-    if (std::isnan(x)) y = x;
+    if (std::isnan(y)) y = std::copysign(kNan, x);  // a NaN has the sign of the element, made here or brought along
   }
   return s.clamp_to_six ? clamp_to(y, 6.0F) : y;
 }
@@ -267,6 +267,7 @@ Quantized quantize(const std::vector<float>& original, std::size_t rows, std::si
   if (spec.rule == ScaleRule::ao_two_level) {
     t.amax = q.tensor_amax;
     t.decode = f32_div(t.amax, 2688.0F);
+    if (t.decode == 0) t.decode = 1;  // an all-zero tensor, or one too small to be scaled
   }
   q.two_level = te || spec.rule == ScaleRule::nvfp4_paper || spec.rule == ScaleRule::ao_two_level;
   q.tensor_scale = t.decode;

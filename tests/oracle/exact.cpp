@@ -4,6 +4,7 @@
 // rounding: doubles are only taken apart (frexp) and put together (ldexp).
 #include "exact.hpp"
 
+#include <bit>
 #include <cmath>
 #include <cstring>
 #include <limits>
@@ -15,12 +16,8 @@ constexpr float kInfinity = std::numeric_limits<float>::infinity();
 constexpr float kNan = std::numeric_limits<float>::quiet_NaN();
 
 int bit_length(Wide x) {
-  int n = 0;
-  while (x != 0) {
-    x >>= 1;
-    ++n;
-  }
-  return n;
+  const auto high = static_cast<std::uint64_t>(x >> 64);
+  return high != 0 ? 64 + std::bit_width(high) : std::bit_width(static_cast<std::uint64_t>(x));
 }
 
 /// Drops `n` low bits; what was dropped is remembered in sticky.

@@ -51,11 +51,15 @@ NG_HD float maximum(float a, float b) { return a < b ? b : a; }
 /// Nearest even, saturating E4M3 code of a non-negative block scale. A NaN scale has no sign: the one that an operation
 /// such as 0/0 gives differs between host and device.
 NG_HD std::uint32_t e4m3_scale_code(float value) {
+    constexpr ElementFormat f = kFormatOf<FormatId::e4m3>;
     CastChoices choices;
     choices.nan = NanChoice::cuda;
-    return encode(format_of(FormatId::e4m3), choices, value);
+    return encode(f, choices, value);
 }
-NG_HD float e4m3_scale_value(std::uint32_t code) { return decode(format_of(FormatId::e4m3), code); }
+NG_HD float e4m3_scale_value(std::uint32_t code) {
+    constexpr ElementFormat f = kFormatOf<FormatId::e4m3>;
+    return decode(f, code);
+}
 
 NG_HD TileScale from_e8m0(int exponent) {
     const int clamped = exponent < -127 ? -127 : exponent > 127 ? 127 : exponent;
@@ -189,6 +193,7 @@ NG_HD TensorScale tensor_scale(const QuantizerSpec& spec, std::uint32_t amax_bit
     if (!needs_tensor_amax(spec.rule)) return t;
     if (spec.rule == ScaleRule::ao_two_level) {
         t.decode = scale_detail::canonical_nan(div_rn(t.amax, 2688.0f));
+        if (bits_of(t.decode) == 0) t.decode = 1.0f;  // an all-zero tensor, or one that is too small to be scaled
         t.encode = div_rn(1.0f, t.decode);
         return t;
     }
@@ -224,10 +229,15 @@ NG_HD float stored_scale_value(ScaleFormat format, std::uint32_t code) {
     return float_of(code);
 }
 
-/// The element as the encoder sees it: one multiply, or one division where the spec says so.
+/// The element as the encoder sees it: one multiply by a factor >= 0, or one division. Its sign is that of x also where
+/// the result is NaN (infinity times 0, a NaN factor): machines do not agree on the sign of such a NaN.
+NG_HD float with_sign_of(float value, float x) { return float_of(magnitude_bits(value) | (bits_of(x) & kSignBit)); }
+NG_HD float scaled_by_factor(float x, float factor) { return with_sign_of(mul_rn(x, factor), x); }
+NG_HD float scaled_by_division(float x, float divisor) { return with_sign_of(div_rn(x, divisor), x); }
 NG_HD float scaled_value(const QuantizerSpec& spec, const TileScale& scale, float x) {
     if (spec.scale_format == ScaleFormat::none) return x;
-    return spec.application == ScaleApplication::divide ? div_rn(x, scale.divisor) : mul_rn(x, scale.encode);
+    return spec.application == ScaleApplication::divide ? scaled_by_division(x, scale.divisor)
+                                                        : scaled_by_factor(x, scale.encode);
 }
 
 /// Code of one element under the scale of its tile.
@@ -236,12 +246,18 @@ NG_HD std::uint32_t encode_scaled(const QuantizerSpec& spec, const TileScale& sc
     return encode(spec.element, spec.cast, scaled_value(spec, scale, x), random);
 }
 
+/// An element times a scale; a NaN has the sign of the element, whatever the machine makes of it.
+NG_HD float decoded_product(float element, float scale) {
+    const float product = mul_rn(element, scale);
+    return is_nan_bits(bits_of(product)) ? float_of(kQuietNanBits | (bits_of(element) & kSignBit)) : product;
+}
+
 /// Decoded value: fp32(fp32(code * scale) * tensor scale). The second product is left out for one-level formats.
 NG_HD float decode_scaled(const QuantizerSpec& spec, float scale, float tensor_decode, std::uint32_t code) {
     const float element = decode(spec.element, code);
     if (spec.scale_format == ScaleFormat::none) return element;
-    const float one_level = mul_rn(element, scale);
-    return needs_tensor_amax(spec.rule) ? mul_rn(one_level, tensor_decode) : one_level;
+    const float one_level = decoded_product(element, scale);
+    return needs_tensor_amax(spec.rule) ? decoded_product(one_level, tensor_decode) : one_level;
 }
 
 }  // namespace ng

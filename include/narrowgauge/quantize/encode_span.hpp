@@ -11,6 +11,7 @@
 #include "narrowgauge/numerics/encode.hpp"
 #include "narrowgauge/numerics/format_catalog.hpp"
 #include "narrowgauge/numerics/ieee_rn.hpp"
+#include "narrowgauge/numerics/scale_rule.hpp"
 #include "narrowgauge/quantize/lanes.hpp"
 
 namespace ng {
@@ -65,7 +66,7 @@ NG_HD constexpr bool has_packed_encode(const ElementFormat& f) {
     return bit_count(f) <= 8 && f.sign == SignLayout::sign_magnitude && f.mantissa_bits >= 1;
 }
 
-/// What is known of all inputs of a call. `plain`: no NaN, overflow saturates, zeros keep their sign.
+/// What is known of all inputs of a call. `plain`: no NaN among inputs and products (factors are finite too), overflow saturates, zeros keep their sign.
 /// `plain_exact_positive`: the same, but a scaled value that is a zero gives +0.
 enum class Inputs : std::uint8_t { any, plain, plain_exact_positive };
 
@@ -75,7 +76,7 @@ NG_HD typename L::U encode_branchless(const SpecialCodes& special, int random_bi
                                       const typename L::U& draw) {
     using U = typename L::U;
     using I = typename L::I;
-    constexpr ElementFormat f = format_of(kFormat);
+    constexpr ElementFormat f = kFormatOf<kFormat>;
     static_assert(has_packed_encode(f) && smallest_exponent(f) > -100);
     constexpr int kSmallestField = 127 + smallest_exponent(f);
     constexpr int kShift = 23 - f.mantissa_bits;
@@ -163,7 +164,7 @@ struct FactorPerElement {
 
 }  // namespace encode_span_detail
 
-/// codes[i] = code of x[i] * factor (one FP32 multiply). draws: one per element for stochastic rounding, else unused.
+/// codes[i] = code of x[i] * factor (one FP32 multiply); factors are not negative. draws: one per element for stochastic rounding, else unused.
 template <FormatId kFormat, Rounding kRounding, Inputs kInputs, class Factor>
 NG_HD void encode_span(const SpecialCodes& special, int random_bits, const float* x, const Factor& factor,
                        const std::uint32_t* draws, std::uint8_t* codes, std::size_t count) {
@@ -177,8 +178,10 @@ NG_HD void encode_span(const SpecialCodes& special, int random_bits, const float
             load_lanes(x + i + j, value);
             EightLanes::U draw{};
             if constexpr (kRounding == Rounding::stochastic) load_lanes(draws + i + j, draw);
-            const EightLanes::F scaled = value * factor.lanes(i + j);
-            store_lanes(encode_branchless<EightLanes, kFormat, kRounding, kInputs>(local, random_bits, lane_bits(scaled), draw),
+            EightLanes::U scaled = lane_bits(value * factor.lanes(i + j));
+            if constexpr (kInputs == Inputs::any)  // a NaN made by the multiply takes the sign of x
+                scaled = (scaled & kMagnitudeMask) | (lane_bits(value) & kSignBit);
+            store_lanes(encode_branchless<EightLanes, kFormat, kRounding, kInputs>(local, random_bits, scaled, draw),
                         wide + j);
         }
         std::uint8_t narrow[kPack];  // a local array: the compiler narrows it without fear of aliases
@@ -188,7 +191,7 @@ NG_HD void encode_span(const SpecialCodes& special, int random_bits, const float
     for (; i < count; ++i) {
         const std::uint32_t draw = kRounding == Rounding::stochastic ? draws[i] : 0u;
         codes[i] = static_cast<std::uint8_t>(encode_branchless<OneLane, kFormat, kRounding, kInputs>(
-            local, random_bits, bits_of(mul_rn(x[i], factor.at(i))), draw));
+            local, random_bits, bits_of(scaled_by_factor(x[i], factor.at(i))), draw));
     }
 }
 

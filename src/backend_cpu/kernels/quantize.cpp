@@ -120,7 +120,9 @@ void encode_row_scalar(const QuantizerSpec& spec, const EncodeRow& row) {
   const bool random = spec.cast.rounding == Rounding::stochastic;
   for (std::int64_t i = 0; i < row.count; ++i) {
     const float factor = row.encode[i / row.tile];
-    const float value = !scaled ? row.x[i] : divide ? div_rn(row.x[i], factor) : mul_rn(row.x[i], factor);
+    const float value = !scaled  ? row.x[i]
+                        : divide ? scaled_by_division(row.x[i], factor)
+                                 : scaled_by_factor(row.x[i], factor);
     const std::uint32_t code = encode(spec.element, spec.cast, value, random ? row.draws[i] : 0u);
     if (wide)
       static_cast<std::uint16_t*>(row.codes)[i] = static_cast<std::uint16_t>(code);
@@ -233,9 +235,8 @@ void hadamard_columns(const HadamardSpec& spec, const HadamardSignMask& mask, fl
       }
     }
   }
-  if (spec.result == HadamardResult::bf16)
-    for (int k = 0; k < n; ++k)
-      for (std::int64_t c = 0; c < count; ++c) x[k * stride + c] = round_to_bf16(x[k * stride + c]);
+  for (int k = 0; k < n; ++k)
+    for (std::int64_t c = 0; c < count; ++c) x[k * stride + c] = hadamard_result(spec, x[k * stride + c]);
 }
 
 /// out[i] = table[code i] * scale of its tile; count codes as they are stored from code number `first` of the row on.
@@ -247,21 +248,21 @@ void decode_row(CodeStorage storage, const float* table, const std::uint8_t* row
     std::int64_t i = begin;
     if (storage == CodeStorage::nibble) {
       if (((first + i) & 1) != 0 && i < end) {
-        out[i] = mul_rn(table[row[(first + i) / 2] >> 4], scale);
+        out[i] = decoded_product(table[row[(first + i) / 2] >> 4], scale);
         ++i;
       }
       const std::uint8_t* bytes = row + (first + i) / 2;
       const std::int64_t pairs = (end - i) / 2;
       for (std::int64_t p = 0; p < pairs; ++p) {
-        out[i + 2 * p] = mul_rn(table[bytes[p] & 15], scale);
-        out[i + 2 * p + 1] = mul_rn(table[bytes[p] >> 4], scale);
+        out[i + 2 * p] = decoded_product(table[bytes[p] & 15], scale);
+        out[i + 2 * p + 1] = decoded_product(table[bytes[p] >> 4], scale);
       }
       i += 2 * pairs;
-      if (i < end) out[i] = mul_rn(table[bytes[pairs] & 15], scale);
+      if (i < end) out[i] = decoded_product(table[bytes[pairs] & 15], scale);
     } else if (storage == CodeStorage::byte) {
-      for (; i < end; ++i) out[i] = mul_rn(table[row[first + i]], scale);
+      for (; i < end; ++i) out[i] = decoded_product(table[row[first + i]], scale);
     } else {
-      for (; i < end; ++i) out[i] = mul_rn(table[load_code(row, storage, static_cast<std::size_t>(first + i))], scale);
+      for (; i < end; ++i) out[i] = decoded_product(table[load_code(row, storage, static_cast<std::size_t>(first + i))], scale);
     }
   }
 }
