@@ -14,6 +14,7 @@
 #include "narrowgauge/backend/backend.hpp"
 #include "narrowgauge/model/model_config.hpp"
 #include "narrowgauge/recipe/recipe.hpp"
+#include "narrowgauge/recipe/resolve.hpp"
 #include "narrowgauge/recording/recording_plan.hpp"
 #include "narrowgauge/recording/run_file.hpp"
 #include "narrowgauge/training/training_config.hpp"

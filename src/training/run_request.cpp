@@ -1,0 +1,137 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// From the user's words to a checked plan: files read, overrides applied, recipe resolved on the model, identity formed.
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <fstream>
+#include <sstream>
+
+#include "narrowgauge/base/error.hpp"
+#include "narrowgauge/base/nearest_key.hpp"
+#include "narrowgauge/base/version.hpp"
+#include "narrowgauge/io/token_stream.hpp"
+#include "narrowgauge/training/trainer.hpp"
+
+namespace ng {
+
+namespace {
+
+std::string read_text(const std::string& path, const char* what) {
+  std::ifstream in(path, std::ios::binary);
+  if (!in) throw UserError(fmt::format("{}: cannot read the {} file", path, what));
+  std::ostringstream text;
+  text << in.rdbuf();
+  if (in.bad()) throw UserError(fmt::format("{}: cannot read the {} file", path, what));
+  return text.str();
+}
+
+/// The settings whose path begins with `prefix` and a dot, without it. A path without a dot belongs to training.
+void apply(TomlDocument& document, const std::string& prefix, const std::vector<std::pair<std::string, std::string>>& settings) {
+  for (const auto& [path, value] : settings) {
+    const std::size_t dot = path.find('.');
+    const std::string first = dot == std::string::npos ? "train" : path.substr(0, dot);
+    if (first != "train" && first != "model" && first != "recipe")
+      throw UserError(fmt::format("--set {}={}: the path begins with train., model. or recipe.", path, value));
+    if (first == prefix)
+      document.set(dot == std::string::npos ? path : path.substr(dot + 1), value, fmt::format("--set {}={}", path, value));
+  }
+}
+
+}  // namespace
+
+void RunRequest::read_files() {
+  model_text = read_text(model_path, "model");
+  recipe_text = read_text(recipe_path, "recipe");
+  if (!record_path.empty() && record_path != "none") record_text = read_text(record_path, "recording plan");
+}
+
+Json RunRequest::to_json() const {
+  Json json = Json::object();
+  json["model_path"] = model_path;
+  json["recipe_path"] = recipe_path;
+  json["record_path"] = record_path;
+  json["data"] = data;
+  Json list = Json::array();
+  for (const auto& [path, value] : settings) list.push_back(Json::array({path, value}));
+  json["settings"] = list;
+  json["seed"] = seed;
+  json["backend"] = backend;
+  json["arithmetic"] = arithmetic;
+  return json;
+}
+
+RunRequest RunRequest::from_json(const Json& json) {
+  RunRequest r;
+  r.model_path = json.at("model_path").as_string();
+  r.recipe_path = json.at("recipe_path").as_string();
+  r.record_path = json.at("record_path").as_string();
+  r.data = json.at("data").as_string();
+  for (const Json& item : json.at("settings").as_array())
+    r.settings.emplace_back(item.as_array().at(0).as_string(), item.as_array().at(1).as_string());
+  r.seed = static_cast<std::uint32_t>(json.at("seed").as_uint());
+  r.backend = json.at("backend").as_string();
+  r.arithmetic = json.at("arithmetic").as_string();
+  return r;
+}
+
+RunPlanned plan_run(const RunRequest& request) {
+  RunPlanned plan;
+  plan.request = request;
+  if (request.arithmetic != "ieee")
+    throw UserError(fmt::format("--arithmetic {}: not available in this version; valid: ieee", request.arithmetic));
+
+  TomlDocument model = TomlDocument::from_text(request.model_path, request.model_text);
+  apply(model, "model", request.settings);
+  plan.model = ModelConfig::from_document(model);
+  TomlDocument recipe = TomlDocument::from_text(request.recipe_path, request.recipe_text);
+  apply(recipe, "recipe", request.settings);
+  plan.recipe = Recipe::from_document(recipe);
+  TomlDocument training = TomlDocument::from_text("settings", "");
+  apply(training, "train", request.settings);
+  plan.training = TrainingConfig::from_table(training.root());
+  if (request.record_path == "none") {
+    plan.recording = RecordingPlan::none();
+  } else if (request.record_path.empty()) {
+    plan.recording = RecordingPlan::built_in();
+  } else {
+    plan.recording = RecordingPlan::from_toml(TomlDocument::from_text(request.record_path, request.record_text));
+  }
+  plan.resolved = resolve(plan.recipe, plan.model.shape());
+
+  const TokenSource data = TokenSource::open(request.data);
+  plan.data_digest = data.split_digest();
+  plan.data_vocabulary = data.vocabulary();
+  if (data.vocabulary() > plan.model.vocabulary)
+    throw UserError(fmt::format("{}: its tokens need a vocabulary of {}, the model {} has {} (key 'vocabulary')", request.data,
+                                data.vocabulary(), request.model_path, plan.model.vocabulary));
+  if (plan.training.sequence_length > plan.model.context)
+    throw UserError(fmt::format("sequence_length {} is longer than the model's context of {} ({}, key 'context')",
+                                plan.training.sequence_length, plan.model.context, request.model_path));
+
+  Json identity = Json::object();
+  identity["model"] = plan.model.to_json();
+  identity["recipe"] = plan.resolved.to_json();
+  identity["training"] = plan.training.identity_json();
+  identity["data"] = plan.data_digest;
+  identity["seed"] = request.seed;
+  identity["backend"] = request.backend;
+  identity["arithmetic"] = request.arithmetic;
+  identity["source"] = std::string(source_digest());
+  plan.identity = identity;
+  plan.run_id = digest_of(identity).substr(0, 12);
+  return plan;
+}
+
+RunRequest request_of(const RunReader& run) {
+  const Json resolved = Json::parse(run.resolved(), run.path() + ":/config/resolved");
+  RunRequest request = RunRequest::from_json(resolved.at("request"));
+  for (const GivenFile& file : run.files()) {
+    if (file.role == "model") request.model_text = file.text;
+    if (file.role == "recipe") request.recipe_text = file.text;
+    if (file.role == "record") request.record_text = file.text;
+  }
+  return request;
+}
+
+}  // namespace ng

@@ -1,0 +1,137 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// What a run file says of a run before its first step.
+#include "run_tables.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <chrono>
+#include <ctime>
+#include <set>
+
+#include "narrowgauge/base/version.hpp"
+#include "narrowgauge/recipe/enum_names.hpp"
+#include "narrowgauge/recipe/quantizer_text.hpp"
+#include "narrowgauge/recording/recorder.hpp"
+
+namespace ng {
+
+namespace {
+
+std::string scales_text(const OperandSpec& operand) {
+  if (operand.kind != OperandKind::quantized) return "none";
+  return to_text(operand.quantizer);
+}
+
+std::string now_text() {
+  const std::time_t now = std::chrono::system_clock::to_time_t(std::chrono::system_clock::now());
+  std::tm utc{};
+  gmtime_r(&now, &utc);
+  char text[32];
+  std::strftime(text, sizeof text, "%Y-%m-%dT%H:%M:%SZ", &utc);
+  return text;
+}
+
+/// "layer.3/fc1" -> 3; outside the layers -1.
+std::int64_t layer_of(const std::string& name) {
+  if (name.rfind("layer.", 0) != 0) return kOutsideLayers;
+  return std::stoll(name.substr(6));
+}
+
+}  // namespace
+
+std::vector<GemmRow> gemm_rows(Edges& edges, const std::string& arithmetic, const std::string& algorithm) {
+  double total = 0.0;
+  for (const LinearEdges& linear : edges.all())
+    total += linear.uses_per_token * static_cast<double>(linear.out * linear.in) * kGemmCount;
+  std::vector<GemmRow> rows;
+  for (const LinearEdges& linear : edges.all()) {
+    for (int g = 0; g < kGemmCount; ++g) {
+      const GemmSpec& spec = linear.spec.gemm[g];
+      GemmRow row;
+      row.site = linear.product_sites[g].name;
+      row.a_format = format_label(spec.a);
+      row.b_format = format_label(spec.b);
+      row.a_scales = scales_text(spec.a);
+      row.b_scales = scales_text(spec.b);
+      row.carrier = arithmetic == "ieee" ? "f32" : (spec.carrier == Carrier::bf16 ? "bf16" : "e4m3");
+      row.arithmetic = arithmetic;
+      row.accumulate = "f32 fma chain, ascending k";
+      const bool logits = linear.name == "head" || linear.name.ends_with("/router");
+      const OperandKind out = static_cast<Gemm>(g) == Gemm::wgrad                  ? OperandKind::f32
+                              : static_cast<Gemm>(g) == Gemm::fprop && logits      ? edges.tensors().logits
+                                                                                  : edges.tensors().gemm_output;
+      row.output = out == OperandKind::f32 ? "f32" : "bf16";
+      row.algorithm = algorithm;
+      row.flops_share = linear.uses_per_token * static_cast<double>(linear.out * linear.in) / total;
+      rows.push_back(std::move(row));
+    }
+  }
+  return rows;
+}
+
+std::vector<CastRow> cast_rows(Edges& edges) {
+  std::vector<CastRow> rows;
+  for (const LinearEdges& linear : edges.all()) {
+    for (int o = 0; o < kOperandCount; ++o) {
+      for (const FormRequest& request : linear.requests[o]) {
+        if (request.spec.kind != OperandKind::quantized) continue;
+        if (request.spec.source == FormSource::fprop)
+          rows.push_back({layer_of(linear.name), "dequantize " + request.site->name});
+        rows.push_back({layer_of(linear.name), "quantize " + request.site->name + " " + to_text(request.spec.quantizer)});
+      }
+    }
+  }
+  return rows;
+}
+
+std::vector<FormatId> formats_in_use(Edges& edges) {
+  std::set<FormatId> formats;
+  for (const LinearEdges& linear : edges.all())
+    for (const GemmSpec& gemm : linear.spec.gemm)
+      for (const OperandSpec* operand : {&gemm.a, &gemm.b}) {
+        if (operand->kind != OperandKind::quantized) continue;
+        formats.insert(operand->quantizer.element_id);
+        if (operand->quantizer.scale_format == ScaleFormat::e8m0) formats.insert(FormatId::e8m0);
+        if (operand->quantizer.scale_format == ScaleFormat::e4m3) formats.insert(FormatId::e4m3);
+      }
+  return {formats.begin(), formats.end()};
+}
+
+RunSetup run_setup(const RunPlanned& plan, Edges& edges, const std::vector<BoundEntry>& recording, Backend& backend,
+                   const std::string& checkpoint_folder) {
+  RunSetup setup;
+  setup.identity = RunIdentity{std::string(program_version()), std::string(git_revision()), plan.run_id,
+                               plan.request.backend, plan.request.arithmetic, backend.device(), now_text()};
+  Json resolved = Json::object();
+  resolved["request"] = plan.request.to_json();
+  resolved["model"] = plan.model.to_json();
+  resolved["model_name"] = plan.model.name;
+  resolved["training"] = plan.training.to_json();
+  resolved["recording"] = plan.recording.json();
+  resolved["identity"] = plan.identity;
+  setup.resolved = resolved.canonical();
+  Json recipe = plan.resolved.to_json();
+  recipe["name"] = plan.resolved.name;
+  setup.recipe = recipe.canonical();
+  setup.digests = {{"run", plan.run_id},
+                   {"recipe", plan.resolved.digest()},
+                   {"data", plan.data_digest},
+                   {"source", std::string(source_digest())}};
+  setup.files = {{"model", plan.request.model_path, plan.request.model_text},
+                 {"recipe", plan.request.recipe_path, plan.request.recipe_text}};
+  if (!plan.request.record_text.empty())
+    setup.files.push_back({"record", plan.request.record_path, plan.request.record_text});
+  setup.formats = formats_in_use(edges);
+  for (std::int64_t layer = plan.model.dense_layers; layer < plan.model.layers; ++layer) setup.moe_layers.push_back(layer);
+  setup.experts = plan.model.experts;
+  setup.record = record_layouts(recording);
+  setup.gemms = gemm_rows(edges, plan.request.arithmetic, backend.name() + " tiled 6x16");
+  setup.casts = cast_rows(edges);
+  setup.memory_kinds = {"weights", "gradients", "optimizer"};
+  setup.checkpoint_folder = checkpoint_folder;
+  return setup;
+}
+
+}  // namespace ng
