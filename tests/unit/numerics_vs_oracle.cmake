@@ -8,3 +8,9 @@ ng_add_test(numerics_vs_oracle
 ng_add_test(quantizer_vs_oracle
   SOURCES numerics_vs_oracle/quantizer_test.cpp
   USES ng_backend_cpu LIBS ng_program_subject ng_golden_cases LABELS unit)
+ng_add_test(placement_vs_oracle
+  SOURCES numerics_vs_oracle/placement_test.cpp
+  USES ng_backend_cpu LIBS ng_program_subject LABELS unit)
+ng_add_test(measure_vs_oracle
+  SOURCES numerics_vs_oracle/measure_test.cpp
+  USES ng_backend_cpu LIBS ng_program_subject LABELS unit)

@@ -6,6 +6,8 @@
 // ctest -R quantizer_vs_oracle
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <iterator>
 #include <memory>
 
 #include "golden/golden_cases.hpp"
@@ -232,6 +234,66 @@ TEST(QuantizerVsOracle, InfiniteScaleCode) {
       BlockSpec spec = base("e2m1", ScaleFormat::e8m0, rule, 1, 32);
       spec.infinite_code = 0xFE;
       if (!compare(kind, 9, 65, spec)) return;
+    }
+  }
+}
+
+TEST(QuantizerVsOracle, Presets) {
+  struct Preset {
+    const char* name;
+    const char* element;
+    ScaleFormat format;
+    ScaleRule rule;
+    Tile tile;
+  };
+  // numerics.md section 2, "Block formats and scales"; defaults: floor and saturate for MX, te_v2_14 for NVFP4.
+  const Preset presets[] = {{"mxfp8_e4m3", "e4m3", ScaleFormat::e8m0, ScaleRule::floor, {1, 32}},
+                            {"mxfp8_e5m2", "e5m2", ScaleFormat::e8m0, ScaleRule::floor, {1, 32}},
+                            {"mxfp6_e2m3", "e2m3", ScaleFormat::e8m0, ScaleRule::floor, {1, 32}},
+                            {"mxfp6_e3m2", "e3m2", ScaleFormat::e8m0, ScaleRule::floor, {1, 32}},
+                            {"mxfp4", "e2m1", ScaleFormat::e8m0, ScaleRule::floor, {1, 32}},
+                            {"mxint8", "int8", ScaleFormat::e8m0, ScaleRule::floor, {1, 32}},
+                            {"nvfp4", "e2m1", ScaleFormat::e4m3, ScaleRule::te_v2_14, {1, 16}},
+                            {"nvfp4_2d", "e2m1", ScaleFormat::e4m3, ScaleRule::te_v2_14, {16, 16}},
+                            {"fp8_1x128", "e4m3", ScaleFormat::f32, ScaleRule::absmax, {1, 128}},
+                            {"fp8_128x128", "e4m3", ScaleFormat::f32, ScaleRule::absmax, {128, 128}},
+                            {"fp8_tensor", "e4m3", ScaleFormat::f32, ScaleRule::absmax, {0, 0}},
+                            {"fp8_tensor_e5m2", "e5m2", ScaleFormat::f32, ScaleRule::absmax, {0, 0}},
+                            {"fp4_token", "e2m1", ScaleFormat::f32, ScaleRule::absmax, {1, 0}},
+                            {"fp4_channel", "e2m1", ScaleFormat::f32, ScaleRule::absmax, {0, 1}}};
+  EXPECT_EQ(std::size(presets), ng::kPresetCount);
+  for (const ng::NamedQuantizer& ours : ng::quantizer_presets()) {
+    const auto* p = std::find_if(std::begin(presets), std::end(presets),
+                                 [&](const Preset& other) { return std::string(other.name) == ours.name; });
+    ASSERT_NE(p, std::end(presets)) << ours.name;
+    BlockSpec spec = base(p->element, p->format, p->rule, p->tile.rows, p->tile.cols);
+    const bool nvfp4 = p->format == ScaleFormat::e4m3;
+    if (!ng_oracle::format(p->element).has_nan) spec.encode.nan = nvfp4 ? NanRule::zero : NanRule::quiet;
+    if (nvfp4) spec.encode.zero_sign = ZeroSign::exact_positive;
+    EXPECT_EQ(ng_golden::program_spec(spec), ours.spec) << ours.name;
+    if (!compare("wide", 140, 130, spec)) return;
+  }
+}
+
+TEST(QuantizerVsOracle, Bf16InputsAreTheirFp32Values) {
+  const std::size_t rows = 9, cols = 50;
+  for (const BlockSpec& spec : {base("e4m3", ScaleFormat::e8m0, ScaleRule::floor, 1, 32),
+                                base("e4m3", ScaleFormat::f32, ScaleRule::absmax, 128, 128)}) {
+    auto x = matrix("wide", rows, cols, 2);
+    std::vector<std::uint16_t> halves;
+    for (float& v : x) {
+      v = ng_oracle::round_to_bf16(v);
+      halves.push_back(static_cast<std::uint16_t>(bits_of(v) >> 16));
+    }
+    for (const bool column : {false, true}) {
+      ng::Backend& backend = next_backend();
+      const ng::Tensor input = backend.tensor(ng::Dtype::bf16, rows, cols);
+      backend.upload(input.view, halves.data());
+      const auto got =
+          ng_golden::read_back(backend, backend.quantize({}, input.view, {}, ng_golden::program_spec(spec),
+                                                         column ? ng::Orientation::column : ng::Orientation::row, {}));
+      const auto laid = column ? transposed(x, rows, cols) : x;
+      expect_same(got, ng_oracle::quantize(laid, column ? cols : rows, column ? rows : cols, spec), laid, spec, "bf16");
     }
   }
 }
