@@ -7,6 +7,11 @@
 
 namespace ng::cli {
 
+Command train_command();
+Command study_command();
+Command compare_command();
+Command inspect_command();
+Command quantize_command();
 Command formats_command();
 Command recipes_command();
 Command models_command();

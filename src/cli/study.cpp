@@ -29,11 +29,17 @@ std::string counts(const RunnerResult& result) {
   return text;
 }
 
+// Runs that failed in the same way are named together.
 void print_failures(const RunPlan& plan, const RunnerResult& result) {
+  std::map<std::pair<std::string, std::string>, std::vector<const PlannedRun*>> alike;
   for (const FailedRun& failed : result.failed) {
-    const PlannedRun& run = plan.runs[failed.index];
-    write_stderr(fmt::format("\n{} failed: {}\n", run.label(), failed.why));
-    if (!failed.log_tail.empty()) write_stderr(fmt::format("the end of {}:\n{}\n", run.log.string(), failed.log_tail));
+    alike[{failed.why, failed.log_tail}].push_back(&plan.runs[failed.index]);
+  }
+  for (const auto& [how, runs] : alike) {
+    std::vector<std::string> labels;
+    for (const PlannedRun* run : runs) labels.push_back(run->label());
+    write_stderr(fmt::format("\nfailed, {}: {}\n", how.first, fmt::join(labels, ", ")));
+    if (!how.second.empty()) write_stderr(fmt::format("the end of {}:\n{}\n", runs.front()->log.string(), how.second));
   }
 }
 
@@ -81,8 +87,8 @@ int run(const Arguments& arguments) {
   }
   const RunPlan plan = make_run_plan(StudyFile::from_folder(arguments.operand("DIR").value()));
   if (action == "run") return run_runs(plan, arguments);
-  if (action == "plan") write_stdout(fmt::format("{}", plan_table(plan)));
-  if (action == "status") write_stdout(fmt::format("{}", status_table(plan)));
+  if (action == "plan") write_stdout(plan_table(plan));
+  if (action == "status") write_stdout(status_table(plan));
   if (action == "report") report(plan);
   return kExitDone;
 }
