@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Results to stdout, messages to stderr. Writing never throws: what stdout could not take is remembered, and the program's
-// exit code tells.
+// Results to stdout, messages to stderr. Writing never throws: what stdout could not take is remembered, and the
+// program's exit code tells.
 #pragma once
 
 #include <string_view>

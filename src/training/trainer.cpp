@@ -41,7 +41,15 @@ double tree_sum(const std::vector<float>& values) {
 
 /// The recipe of the evaluation in BF16: every operand rounded once, carried tensors as BF16.
 ResolvedRecipe bf16_recipe(const ModelShape& shape) {
-  return resolve(Recipe::from_text("bf16", "name = \"bf16\"\nrule = [{ use = \"bf16\" }]\n"), shape);
+  static const char* const kText = R"(
+name = "bf16"
+rule = [{ use = "bf16" }]
+[tensor]
+carried = { residual = "bf16", gemm_output = "bf16", logits = "f32", softmax = "f32" }
+exchange = { dispatch = "bf16", combine = "bf16", dispatch_grad = "bf16", combine_grad = "bf16" }
+state = { master = "f32", adam_m = "f32", adam_v = "f32", weight_grad = "f32" }
+)";
+  return resolve(Recipe::from_text("built-in bf16", kText), shape);
 }
 
 struct OptimizerState {

@@ -1,0 +1,196 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// `quantize`: one tensor to codes and scales, with every measure of the error, through the same backend operation that
+// training uses.
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+#include <filesystem>
+#include <optional>
+#include <system_error>
+
+#include "commands.hpp"
+#include "narrowgauge/backend/backend.hpp"
+#include "narrowgauge/base/atomic_file.hpp"
+#include "narrowgauge/base/error.hpp"
+#include "narrowgauge/base/interrupt.hpp"
+#include "narrowgauge/io/hdf5.hpp"
+#include "narrowgauge/io/read_tensor.hpp"
+#include "narrowgauge/numerics/decode.hpp"
+#include "narrowgauge/recipe/enum_names.hpp"
+#include "narrowgauge/recipe/quantizer_text.hpp"
+#include "narrowgauge/recipe/recipe.hpp"
+#include "narrowgauge/recording/measures.hpp"
+#include "output.hpp"
+#include "quantized_file.hpp"
+#include "text_table.hpp"
+
+namespace ng::cli {
+namespace {
+
+// Values of an input tensor in FP32, exactly; codes are decoded.
+std::vector<float> values_of(const Array& array) {
+  if (array.format.empty()) return array.as_f32();
+  const std::optional<FormatId> id = find_format(array.format);
+  const std::size_t bits = id ? static_cast<std::size_t>(bit_count(format_of(*id))) : 0;
+  if (!id || bits > 16 || (array.dtype != Dtype::u8 && array.dtype != Dtype::u16) || bits > 8 * size_of(array.dtype))
+    throw UserError(fmt::format("{}: attribute dtype = '{}' does not name a code format that fits {} values",
+                                array.origin, array.format, name_of(array.dtype)));
+  const ElementFormat format = format_of(*id);
+  std::vector<float> values;
+  values.reserve(static_cast<std::size_t>(array.count()));
+  const auto add = [&](std::uint32_t code) {
+    if (code >> bits != 0)
+      throw UserError(
+          fmt::format("{}: {} is no code of {}, which has {} bits", array.origin, code, array.format, bits));
+    values.push_back(decode(format, code));
+  };
+  if (array.dtype == Dtype::u8) {
+    for (const std::uint8_t code : array.as<std::uint8_t>()) add(code);
+  } else {
+    for (const std::uint16_t code : array.as<std::uint16_t>()) add(code);
+  }
+  return values;
+}
+
+// "[0, 3, 17]": position of the flat index in the tensor's own shape.
+std::string coordinates(std::span<const std::int64_t> shape, std::int64_t index) {
+  std::vector<std::int64_t> at(shape.size());
+  for (std::size_t d = shape.size(); d-- > 0;) {
+    at[d] = index % shape[d];
+    index /= shape[d];
+  }
+  return shape_text(at);
+}
+
+// A NaN is an error where the quantizer says so, else worth a word.
+void check_nan(const Array& array, const std::vector<float>& values, const QuantizerSpec& spec) {
+  const auto is_nan = [](float value) { return std::isnan(value); };
+  const auto count = std::count_if(values.begin(), values.end(), is_nan);
+  if (count == 0) return;
+  const auto first = std::find_if(values.begin(), values.end(), is_nan) - values.begin();
+  const std::string where =
+      fmt::format("{}: {} NaN, the first at {}", array.origin, count, coordinates(array.shape, first));
+  if (spec.cast.nan == NanChoice::error)
+    throw UserError(
+        fmt::format("{}, and the quantizer forbids it (nan=error); valid for {}: nan=largest, zero, negated_zero",
+                    where, name_of(spec.element_id)));
+  const char* becomes = "each is written as the choice nan says";
+  if (spec.scale_format == ScaleFormat::e8m0) becomes = "each makes the scale of its tile NaN, and so the whole tile";
+  if (spec.scale_format == ScaleFormat::f32) becomes = "each makes the scale of its tile NaN";
+  write_stderr(fmt::format("{}; {}\n", where, becomes));
+}
+
+void check_transform(const Array& array, const QuantizerSpec& spec, Orientation axis) {
+  if (spec.hadamard.size == 0) return;
+  const std::int64_t length = axis == Orientation::row ? array.cols() : array.rows();
+  if (length % spec.hadamard.size != 0)
+    throw UserError(fmt::format("{}: a Hadamard transform of size {} does not divide the {} elements along axis {}",
+                                array.origin, spec.hadamard.size, length, name_of(axis)));
+}
+
+// Removes an unfinished file unless told that it is whole.
+class Unfinished {
+ public:
+  explicit Unfinished(std::filesystem::path path) : path_(std::move(path)) {}
+  ~Unfinished() {
+    std::error_code error;
+    if (!done_) std::filesystem::remove(path_, error);
+  }
+  Unfinished(const Unfinished&) = delete;
+  Unfinished& operator=(const Unfinished&) = delete;
+  void done() { done_ = true; }
+
+ private:
+  std::filesystem::path path_;
+  bool done_ = false;
+};
+
+std::vector<float> decoded_values(Backend& backend, const QuantizedTensor& q) {
+  const Tensor decoded = backend.tensor(Dtype::f32, q.rows, q.cols);
+  backend.dequantize(q, decoded.view);
+  std::vector<float> values(static_cast<std::size_t>(q.rows * q.cols));
+  backend.download(values.data(), decoded.view);
+  if (q.orientation == Orientation::row) return values;
+  std::vector<float> turned(values.size());
+  for (std::int64_t r = 0; r < q.rows; ++r)
+    for (std::int64_t c = 0; c < q.cols; ++c)
+      turned[static_cast<std::size_t>(c * q.rows + r)] = values[static_cast<std::size_t>(r * q.cols + c)];
+  return turned;
+}
+
+int run(const Arguments& arguments) {
+  const QuantizerSpec spec = parse_quantizer_with_recipes(arguments.get("as"));
+  const Orientation axis = *find_enum<Orientation>(arguments.get("axis"));
+  const bool packed = arguments.flag("packed");
+  if (packed && storage_of(spec.element) != CodeStorage::nibble)
+    arguments.fail(
+        fmt::format("--packed packs codes of 4 bits; {} has {}", name_of(spec.element_id), bit_count(spec.element)));
+  StepContext context;
+  context.seed = static_cast<std::uint32_t>(arguments.integer("seed", 0, 0xffffffff));
+  context.step = arguments.integer("step", 0, 0xffffffff);
+  const Site site{"quantize", 0, static_cast<std::uint32_t>(arguments.integer("tensor-id", 0, 0xffffffff))};
+
+  const std::string in = *arguments.operand("IN");
+  const std::string out = arguments.get("out");
+  const Array array = read_tensor(in);
+  const std::vector<float> values = values_of(array);
+  check_nan(array, values, spec);
+  check_transform(array, spec, axis);
+
+  BackendOptions options;
+  options.threads = static_cast<int>(arguments.integer("threads", 1, 1024));
+  const std::unique_ptr<Backend> backend = make_backend("cpu", options);
+  const Tensor x = backend->tensor(Dtype::f32, array.rows(), array.cols());
+  backend->upload(x.view, values.data());
+  const QuantizedTensor q = backend->quantize(context, x.view, RowGroups{}, spec, axis, site);
+  const RowGroups groups;
+  const MeasureSums sums = backend->measure(QuantizationEvent{context, site, x.view, groups, q}, &spec);
+  throw_if_interrupted("quantizing; nothing was written");
+
+  const std::filesystem::path part = out + ".part";
+  Unfinished unfinished(part);
+  hdf5::File file(part.string(), hdf5::Mode::create);
+  hdf5::Group root = file.root();
+  write_quantized(root, q, decoded_values(*backend, q), packed);
+  root.set_attribute("source", in);
+  root.set_attribute("seed", context.seed);
+  root.set_attribute("tensor_id", site.tensor_id);
+  root.set_attribute("step", context.step);
+  hdf5::Group measures = root.create_group("measures");
+  TextTable table({"measure", "value", "definition"}, {Align::left, Align::right, Align::left});
+  for (const NamedMeasure& measure : measure_table()) {
+    const bool measured = axis == Orientation::column || !measure.needs_double_quantization;
+    const double value = measured ? measure.form(sums) : std::nan("");
+    measures.set_attribute(measure.name, value);
+    if (measured) table.add({measure.name, fmt::format("{:.6g}", value), measure.definition});
+  }
+  file.close();
+  publish_file(part, out);
+  unfinished.done();
+  write_stdout(table.text());
+  write_stderr(fmt::format("{}: {} {} as {}, axis {}\n", out, shape_text(array.shape), array.origin, to_text(spec),
+                           name_of(axis)));
+  return kExitDone;
+}
+
+}  // namespace
+
+Command quantize_command() {
+  return {"quantize",
+          "one tensor as codes and scales, with every measure of the error",
+          {{"IN", Occurs::required, "FILE.h5:/dataset, FILE.npy or FILE.safetensors:name; FP32, FP16, BF16 or codes"}},
+          {{"as", "QUANTIZER", Occurs::required, "",
+            "for example mxfp4,rule=rceil; narrowgauge formats lists what there is"},
+           {"axis", "AXIS", Occurs::optional, "row", "tiles run along rows, or down columns", {"row", "column"}},
+           {"seed", "S", Occurs::optional, "0", "of stochastic rounding and seeded Hadamard signs"},
+           {"tensor-id", "T", Occurs::optional, "0", "which tensor's random draws"},
+           {"step", "K", Occurs::optional, "0", "which step's random draws"},
+           {"packed", "", Occurs::optional, "", "also write two 4-bit codes per byte, the even element low"},
+           {"threads", "N", Occurs::optional, "1", "CPU threads; changes no byte"},
+           {"out", "OUT.h5", Occurs::required, "", "the file to write"}},
+          run};
+}
+
+}  // namespace ng::cli

@@ -1,0 +1,100 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// `train`: one run, from the beginning or from where it was cut.
+#include <fmt/format.h>
+
+#include <filesystem>
+
+#include "commands.hpp"
+#include "narrowgauge/base/error.hpp"
+#include "narrowgauge/base/interrupt.hpp"
+#include "narrowgauge/base/progress.hpp"
+#include "narrowgauge/training/trainer.hpp"
+#include "output.hpp"
+#include "study_files.hpp"
+
+namespace ng::cli {
+namespace {
+
+RunRequest request_from(const Arguments& arguments) {
+  for (const char* needed : {"model", "recipe", "data", "out"})
+    if (!arguments.has(needed)) arguments.fail(fmt::format("--{} is needed (or --resume RUN.h5)", needed));
+  RunRequest request;
+  request.model_path = study_file("models", arguments.get("model")).string();
+  request.recipe_path = study_file("recipes", arguments.get("recipe")).string();
+  request.record_path = arguments.optional("record").value_or("");
+  request.data = corpus_file(arguments.get("data")).string();
+  request.seed = static_cast<std::uint32_t>(arguments.integer("seed", 0, 0xffffffffll));
+  request.backend = arguments.get("backend");
+  request.arithmetic = arguments.get("arithmetic");
+  if (arguments.has("steps"))
+    request.settings.emplace_back("train.steps", fmt::format("{}", arguments.integer("steps", 1)));
+  for (const std::string& setting : arguments.all("set"))
+    request.settings.push_back(split_setting(setting, "--set " + setting));
+  request.read_files();
+  return request;
+}
+
+int run(const Arguments& arguments) {
+  const bool quiet = arguments.flag("quiet");
+  StatusLine status(stderr, StatusLine::detect(stderr, quiet));
+  std::string label;
+  RunOptions options;
+  options.backend.threads = static_cast<int>(arguments.integer("threads", 1, 4096));
+  options.backend.baseline_isa = arguments.get("isa") == "baseline";
+  options.interrupted = [] { return interrupt_requested(); };
+  options.progress = [&](const RunProgressReport& report) {
+    status.update({label, report.step, report.steps, fmt::format("{:.4f}", report.loss),
+                   fmt::format("{:.0f} tokens/s", report.tokens_per_second),
+                   duration_text(report.seconds_left) + " left"});
+  };
+
+  std::string file;
+  RunResult result;
+  if (const auto resumed = arguments.optional("resume")) {
+    for (const char* other : {"model", "recipe", "data", "out", "record", "steps"})
+      if (arguments.has(other))
+        arguments.fail(fmt::format("--{} cannot be given with --resume: the run file says it", other));
+    if (!arguments.all("set").empty()) arguments.fail("--set cannot be given with --resume: the run file says it");
+    file = *resumed;
+    label = std::filesystem::path(file).stem().string();
+    result = resume_run(file, options);
+  } else {
+    const RunPlanned plan = plan_run(request_from(arguments));
+    file = arguments.get("out");
+    label = plan.resolved.name + " seed " + std::to_string(plan.request.seed);
+    result = train_run(plan, file, options);
+  }
+  status.finish();
+  write_stdout(fmt::format("{}: {} steps, last training loss {:.6f}, held-out loss {:.6f} (in BF16 {:.6f}), {:.1f} s\n",
+                           file, result.steps, result.loss, result.eval_loss, result.eval_loss_bf16, result.seconds));
+  return kExitDone;
+}
+
+}  // namespace
+
+Command train_command() {
+  return {"train",
+          "one run: trains a model under a recipe and records it to HDF5",
+          {},
+          {
+              {"model", "M.toml", Occurs::optional, "", "model: a name of studies/models or a file"},
+              {"recipe", "R.toml", Occurs::optional, "", "recipe: a name of studies/recipes or a file"},
+              {"data", "D", Occurs::optional, "", "a name of data/corpora, a corpus manifest, a text, or token shards"},
+              {"out", "RUN.h5", Occurs::optional, "", "run file; must not exist"},
+              {"resume", "RUN.h5", Occurs::optional, "", "go on with an interrupted or killed run, byte for byte"},
+              {"steps", "N", Occurs::optional, "", "steps, short for --set train.steps=N"},
+              {"seed", "S", Occurs::optional, "0", "seed of weights, data order and random rounding"},
+              {"set", "PATH=VALUE", Occurs::repeated, "",
+               "override: train.KEY, model.KEY or recipe.KEY (a bare KEY is train's)"},
+              {"record", "PLAN.toml", Occurs::optional, "", "recording plan; `none` records no tensors"},
+              {"backend", "NAME", Occurs::optional, "cpu", "device", {"cpu", "cuda"}},
+              {"arithmetic", "NAME", Occurs::optional, "ieee", "arithmetic of the products", {"ieee", "hopper"}},
+              {"threads", "N", Occurs::optional, "1", "CPU threads; no result depends on it"},
+              {"isa", "NAME", Occurs::optional, "best", "CPU kernels; no result depends on it", {"best", "baseline"}},
+              {"quiet", "", Occurs::optional, "", "no progress"},
+          },
+          run};
+}
+
+}  // namespace ng::cli
