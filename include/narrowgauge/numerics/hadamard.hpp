@@ -65,6 +65,12 @@ NG_HD constexpr float round_to_bf16(float value) {
     return float_of((bits + 0x7fffu + ((bits >> 16) & 1u)) & 0xffff0000u);
 }
 
+/// The value of an output. A NaN that the sums made has no sign: machines disagree on it.
+NG_HD float hadamard_result(const HadamardSpec& spec, float sum) {
+    if (is_nan_bits(bits_of(sum))) return float_of(kQuietNanBits);
+    return spec.result == HadamardResult::bf16 ? round_to_bf16(sum) : sum;
+}
+
 /// Transforms x[0..n) in place.
 NG_HD void hadamard_transform(const HadamardSpec& spec, const HadamardSignMask& mask, float* x) {
     const int n = spec.size;
@@ -95,8 +101,7 @@ NG_HD void hadamard_transform(const HadamardSpec& spec, const HadamardSignMask& 
         }
         for (int j = 0; j < n; ++j) x[j] = y[j];
     }
-    if (spec.result == HadamardResult::bf16)
-        for (int j = 0; j < n; ++j) x[j] = round_to_bf16(x[j]);
+    for (int j = 0; j < n; ++j) x[j] = hadamard_result(spec, x[j]);
 }
 
 }  // namespace ng

@@ -1,0 +1,32 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Quantization on the GPU: what a CUDA backend's quantize and dequantize will be. Views and tensors are device memory;
+// results have the bytes of the CPU backend's.
+#pragma once
+
+#include "backend/quantize_plan.hpp"
+#include "runtime/device.hpp"
+
+namespace ng::cuda {
+
+class CudaQuantizer {
+ public:
+  /// MachineError, with the reason, when there is no GPU to use.
+  explicit CudaQuantizer(KernelChoice choice = KernelChoice::fastest);
+
+  [[nodiscard]] const DeviceInfo& device() const { return device_; }
+
+  /// As Backend::quantize; x and x.placement.row_ids are device memory. See QuantizePlan for `known_amax`.
+  [[nodiscard]] QuantizedTensor quantize(const StepContext& context, const TensorView& x, const RowGroups& groups,
+                                         const QuantizerSpec& spec, Orientation orientation, const Site& site,
+                                         const std::uint32_t* known_amax = nullptr) const;
+
+  /// As Backend::dequantize: decoded values as quantized, rounded once to out's dtype (f32 or bf16). Complete on return.
+  void dequantize(const QuantizedTensor& q, const TensorView& out) const;
+
+ private:
+  DeviceInfo device_;
+  KernelChoice choice_;
+};
+
+}  // namespace ng::cuda

@@ -1,0 +1,179 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// From a view and a spec to the kernels' plain data, and the order of the kernels.
+#include "backend/quantize_plan.hpp"
+
+#include <cuda_runtime_api.h>
+
+#include <algorithm>
+
+#include "fast/quantize_rows.hpp"
+#include "narrowgauge/base/check.hpp"
+#include "narrowgauge/quantize/four_over_six.hpp"
+#include "plain/plain_kernels.hpp"
+#include "runtime/check.hpp"
+#include "runtime/device.hpp"
+
+namespace ng::cuda {
+
+std::vector<GroupExtent> group_extents(const RowGroups& groups, std::int64_t rows, std::int64_t tile_height) {
+  std::vector<GroupExtent> extents;
+  std::int64_t first_tile = 0;
+  for (std::int64_t g = 0; g < groups.count(); ++g) {
+    const std::int64_t begin = groups.begin(g, rows);
+    const std::int64_t end = groups.end(g, rows);
+    NG_CHECK_LE(begin, end);
+    NG_CHECK_LE(end, rows);
+    extents.push_back(GroupExtent{begin, end, first_tile});
+    first_tile += tile_count(end - begin, tile_height);
+  }
+  return extents;
+}
+
+QuantizeJob describe_job(const StepContext& context, const TensorView& x, const RowGroups& groups,
+                         const QuantizerSpec& spec, Orientation orientation, const Site& site) {
+  NG_CHECK(x.dtype == Dtype::f32 || x.dtype == Dtype::bf16);
+  const bool row_form = orientation == Orientation::row;
+  QuantizeJob job;
+  job.spec = spec;
+  job.orientation = orientation;
+  job.storage = storage_of(spec.element);
+  job.source = x.data;
+  job.rows = x.rows;
+  job.cols = x.cols;
+  job.stride = x.stride;
+  job.group_count = groups.count();
+  job.tile_height = row_form ? spec.tile_rows : spec.tile_cols;
+  job.tile_width = row_form ? spec.tile_cols : spec.tile_rows;
+  const std::vector<GroupExtent> extents = group_extents(groups, x.rows, job.tile_height);
+  const GroupExtent& last = extents.back();
+  job.row_tiles = last.first_tile + tile_count(last.end - last.begin, job.tile_height);
+  job.col_tiles = tile_count(x.cols, job.tile_width);
+  job.stream = RandomStream{context.seed, RandomPurpose::stochastic_rounding, site.tensor_id,
+                            static_cast<std::uint32_t>(context.step)};
+  job.logical_cols = x.placement.cols;
+  job.logical_row0 = x.placement.row0;
+  job.logical_col0 = x.placement.col0;
+  job.row_ids = x.placement.row_ids;
+  job.signs = hadamard_sign_mask(spec.hadamard, context.seed);
+  if (const std::int64_t n = spec.hadamard.size; n != 0) {
+    if (row_form) NG_CHECK_EQ(x.cols % n, 0);
+    for (const GroupExtent& g : extents)
+      if (!row_form) NG_CHECK_EQ((g.end - g.begin) % n, 0);
+  }
+  if (spec.rule == ScaleRule::four_over_six) {
+    NG_CHECK_GT(spec.tile_rows, 0);
+    NG_CHECK_LE(spec.tile_rows, kFourOverSixLines);
+  }
+  return job;
+}
+
+QuantizedTensor describe_result(const QuantizeJob& job, const RowGroups& groups) {
+  const bool row_form = job.orientation == Orientation::row;
+  QuantizedTensor q;
+  q.spec = job.spec;
+  q.orientation = job.orientation;
+  q.rows = row_form ? job.rows : job.cols;
+  q.cols = row_form ? job.cols : job.rows;
+  q.groups = groups;
+  for (const GroupExtent& g : group_extents(groups, job.rows, job.tile_height)) q.tile_offsets.push_back(g.first_tile);
+  q.tile_offsets.push_back(job.row_tiles);
+  q.storage = job.storage;
+  q.row_bytes = static_cast<std::int64_t>(packed_row_bytes(q.storage, static_cast<std::size_t>(q.cols)));
+  q.scale_rows = row_form ? job.row_tiles : job.col_tiles;
+  q.scale_cols = row_form ? job.col_tiles : job.row_tiles;
+  return q;
+}
+
+QuantizePlan::QuantizePlan(const StepContext& context, const TensorView& x, const RowGroups& groups,
+                           const QuantizerSpec& spec, Orientation orientation, const Site& site, KernelChoice choice,
+                           const std::uint32_t* known_amax)
+    : job_(describe_job(context, x, groups, spec, orientation, site)),
+      result_(describe_result(job_, groups)),
+      dtype_(x.dtype) {
+  const std::size_t tiles = static_cast<std::size_t>(job_.row_tiles * job_.col_tiles);
+  const std::size_t group_count = static_cast<std::size_t>(job_.group_count);
+  result_.codes = allocate(static_cast<std::size_t>(result_.rows * result_.row_bytes));
+  if (spec.scale_format != ScaleFormat::none)
+    result_.scales = allocate(static_cast<std::size_t>(result_.scale_rows * result_.scale_cols) *
+                              (spec.scale_format == ScaleFormat::f32 ? sizeof(float) : 1));
+  job_.codes = result_.codes.as<std::uint8_t>();
+  job_.row_bytes = result_.row_bytes;
+  job_.scales = result_.scales.data.get();
+  job_.scale_cols = result_.scale_cols;
+
+  const std::vector<GroupExtent> extents = group_extents(groups, x.rows, job_.tile_height);
+  groups_ = allocate(extents.size() * sizeof(GroupExtent));
+  copy_to_device(groups_.data.get(), extents.data(), extents.size() * sizeof(GroupExtent));
+  job_.groups = groups_.as<GroupExtent>();
+
+  fast_ = choice == KernelChoice::fastest && fast::serves(job_, x.dtype);
+  if (needs_tensor_amax(spec.rule)) {
+    known_amax_ = known_amax != nullptr;
+    fast_amax_ = choice == KernelChoice::fastest && fast_ && fast::serves_tensor_amax(job_);
+    result_.tensor_scales = allocate(group_count * sizeof(float));
+    job_.tensor_scales = result_.tensor_scales.as<float>();
+    tensor_ = allocate(group_count * sizeof(TensorScale));
+    job_.tensor = tensor_.as<TensorScale>();
+    group_amax_ = allocate(group_count * sizeof(std::uint32_t));
+    job_.group_amax = group_amax_.as<std::uint32_t>();
+    if (known_amax_) {
+      const std::size_t known = spec.tensor_scope == TensorScope::whole ? 1 : group_count;
+      NG_CUDA_CHECK(cudaMemcpy(job_.group_amax, known_amax, known * sizeof(std::uint32_t), cudaMemcpyDeviceToDevice));
+    }
+  }
+  if (fast_) return;
+  if (spec.hadamard.size != 0) {
+    transformed_ = allocate(static_cast<std::size_t>(x.rows * x.cols) * sizeof(float));
+    job_.transformed = transformed_.as<float>();
+  }
+  tile_amax_ = allocate(tiles * sizeof(std::uint32_t));
+  job_.tile_amax = tile_amax_.as<std::uint32_t>();
+  tiles_ = allocate(tiles * sizeof(TileScale));
+  job_.tiles = tiles_.as<TileScale>();
+  nan_inputs_ = allocate(sizeof(unsigned long long));
+  job_.nan_inputs = nan_inputs_.as<unsigned long long>();
+}
+
+void QuantizePlan::run(cudaStream_t stream) {
+  const auto zero = [&](const Buffer& buffer) { NG_CUDA_CHECK(cudaMemsetAsync(buffer.data.get(), 0, buffer.bytes, stream)); };
+  const bool two_level = needs_tensor_amax(job_.spec.rule);
+  if (two_level && !known_amax_) zero(group_amax_);
+  if (fast_) {
+    if (two_level) {
+      if (!known_amax_) fast::tensor_amax(job_, dtype_, stream);
+      plain::tensor_scales(job_, stream);
+    }
+    fast::quantize_rows(job_, dtype_, stream);
+    return;
+  }
+  QuantizeJob job = job_;
+  Dtype dtype = dtype_;
+  if (job.transformed != nullptr) {
+    plain::hadamard(job, dtype, stream);
+    job.source = job.transformed;
+    job.stride = job.cols;
+    dtype = Dtype::f32;
+  }
+  zero(tile_amax_);
+  zero(nan_inputs_);
+  plain::tile_amax(job, dtype, stream);
+  if (two_level) {
+    if (!known_amax_) plain::group_amax(job, stream);
+    plain::tensor_scales(job, stream);
+  }
+  if (job.spec.scale_format != ScaleFormat::none) plain::tile_scales(job, dtype, stream);
+  plain::encode(job, dtype, stream);
+}
+
+QuantizedTensor QuantizePlan::result() {
+  synchronize();
+  if (job_.nan_inputs != nullptr) {
+    unsigned long long count = 0;
+    copy_to_host(&count, job_.nan_inputs, sizeof count);
+    result_.nan_inputs = static_cast<std::int64_t>(count);
+  }
+  return result_;
+}
+
+}  // namespace ng::cuda

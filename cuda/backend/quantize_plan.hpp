@@ -1,0 +1,56 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// A quantization made ready: shapes checked, memory allocated, kernels chosen; then run any number of times. The result's
+// layout is that of the CPU backend, byte for byte.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "narrowgauge/observe/tap.hpp"
+#include "narrowgauge/tensor/quantized_tensor.hpp"
+#include "narrowgauge/tensor/step_context.hpp"
+#include "plain/quantize_job.hpp"
+
+struct CUstream_st;
+
+namespace ng::cuda {
+
+/// `fastest`: a fast kernel where one serves the job, else plain. `plain`: plain kernels only.
+enum class KernelChoice : std::uint8_t { fastest, plain };
+
+/// Group extents, and the tiles that start in them, of `rows` original rows with tiles `tile_height` high (0 = whole).
+[[nodiscard]] std::vector<GroupExtent> group_extents(const RowGroups& groups, std::int64_t rows, std::int64_t tile_height);
+
+/// Shapes, placement and tile counts of a job, and of the result; all pointers still empty. LogicError for what no kernel
+/// can do: another dtype than f32 and bf16, a Hadamard size that does not divide, four_over_six tiles above 16 lines.
+[[nodiscard]] QuantizeJob describe_job(const StepContext& context, const TensorView& x, const RowGroups& groups,
+                                       const QuantizerSpec& spec, Orientation orientation, const Site& site);
+[[nodiscard]] QuantizedTensor describe_result(const QuantizeJob& job, const RowGroups& groups);
+
+class QuantizePlan {
+ public:
+  /// `known_amax`: device memory, FP32 magnitude bits of each group (the first alone where the spec's tensor scope is
+  /// whole), for two-level formats; nullptr: found from x.
+  QuantizePlan(const StepContext& context, const TensorView& x, const RowGroups& groups, const QuantizerSpec& spec,
+               Orientation orientation, const Site& site, KernelChoice choice, const std::uint32_t* known_amax = nullptr);
+
+  /// Launches every kernel of the quantization; asynchronous on `stream`.
+  void run(CUstream_st* stream);
+
+  [[nodiscard]] bool uses_fast_kernel() const { return fast_; }
+
+  /// The result of the last run, complete on return. MachineError when a kernel failed.
+  [[nodiscard]] QuantizedTensor result();
+
+ private:
+  QuantizeJob job_{};
+  QuantizedTensor result_{};
+  Dtype dtype_;
+  bool fast_ = false;
+  bool fast_amax_ = false;
+  bool known_amax_ = false;
+  Buffer groups_, transformed_, tile_amax_, group_amax_, tensor_, tiles_, nan_inputs_;
+};
+
+}  // namespace ng::cuda

@@ -1,0 +1,37 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The one way to launch a kernel: a number of threads in all, a checked grid, an error check, the kernel's name in the
+// message. Kernels bound themselves by the number of threads, or stride through the work by the grid.
+#pragma once
+
+#include <cuda_runtime.h>
+
+#include <cstdint>
+#include <string>
+
+#include "narrowgauge/base/error.hpp"
+#include "runtime/check.hpp"
+
+namespace ng::cuda {
+
+constexpr int kThreadsPerBlock = 256;
+
+/// Number of this thread in the launch.
+__device__ inline std::int64_t thread_number() {
+  return static_cast<std::int64_t>(blockIdx.x) * blockDim.x + threadIdx.x;
+}
+
+/// Runs `kernel` with at least `threads` threads in blocks of 256 on `stream`; nothing for 0 threads.
+template <class... Parameters, class... Arguments>
+void launch(const char* name, void (*kernel)(Parameters...), std::int64_t threads, cudaStream_t stream,
+            const Arguments&... arguments) {
+  if (threads <= 0) return;
+  const std::int64_t blocks = (threads + kThreadsPerBlock - 1) / kThreadsPerBlock;
+  if (blocks > 0x7fffffff)
+    throw MachineError(std::string("kernel ") + name + ": " + std::to_string(threads) + " threads do not fit one grid");
+  kernel<<<static_cast<unsigned>(blocks), kThreadsPerBlock, 0, stream>>>(arguments...);
+  const cudaError_t status = cudaGetLastError();
+  if (status != cudaSuccess) call_failed(status, name, __FILE__, __LINE__);
+}
+
+}  // namespace ng::cuda
