@@ -80,8 +80,9 @@ void throw_unreadable(const detail::FileState& file, const std::string& object) 
 }
 
 void throw_unwritable(detail::FileState& file, const std::string& object) {
-  file.failed = true;
-  throw MachineError(file.path + ":" + object + " cannot be written: " + library_reason());
+  const std::string reason = library_reason();
+  file.give_up();
+  throw MachineError(file.path + ":" + object + " cannot be written: " + reason);
 }
 
 hid_t half_type() {
@@ -193,7 +194,7 @@ TypeInfo describe_type(hid_t type) {
 Id text_type(std::size_t size) {
   Id type(H5Tcopy(H5T_C_S1));
   H5Tset_size(type.get(), std::max<std::size_t>(size, 1));
-  H5Tset_strpad(type.get(), H5T_STR_NULLPAD);
+  H5Tset_strpad(type.get(), size == H5T_VARIABLE ? H5T_STR_NULLTERM : H5T_STR_NULLPAD);
   H5Tset_cset(type.get(), H5T_CSET_UTF8);
   return type;
 }

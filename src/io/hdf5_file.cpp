@@ -88,35 +88,33 @@ void open_existing(detail::FileState& state) {
   throw UserError(state.path + " is damaged and cannot be opened: " + reason);
 }
 
-// Lets the library believe that its writes succeed, so that it lets go of a file that it cannot finish.
-void give_up_content(hid_t file) {
-  void* handle = nullptr;
-  if (H5Fget_vfd_handle(file, H5P_DEFAULT, &handle) < 0 || handle == nullptr) return;
-  const int sink = ::open("/dev/null", O_RDWR | O_CLOEXEC);
-  if (sink < 0) return;
-  ::dup2(sink, *static_cast<int*>(handle));
-  ::close(sink);
-}
-
 }  // namespace
 
 namespace detail {
 
+void FileState::give_up() noexcept {
+  if (failed || id < 0) return;
+  failed = true;
+  const Call call;
+  void* handle = nullptr;
+  const int sink = ::open("/dev/null", O_RDWR | O_CLOEXEC);
+  if (sink >= 0 && H5Fget_vfd_handle(id, H5P_DEFAULT, &handle) >= 0 && handle != nullptr) {
+    ::dup2(sink, *static_cast<int*>(handle));
+  }
+  if (sink >= 0) ::close(sink);
+  abandoned = H5Fflush(id, H5F_SCOPE_GLOBAL) < 0;
+}
+
 bool FileState::close() noexcept {
-  bool whole = !failed;
   if (id >= 0) {
     const Call call;
-    if (!failed && mode != Mode::read && H5Fflush(id, H5F_SCOPE_GLOBAL) < 0) {
-      whole = false;
-      failed = true;
-    }
-    if (failed) give_up_content(id);
-    if (H5Fclose(id) < 0) whole = false;
+    if (!failed && mode != Mode::read && H5Fflush(id, H5F_SCOPE_GLOBAL) < 0) give_up();
+    if (!abandoned && H5Fclose(id) < 0) failed = true;
     id = -1;
   }
   if (lock >= 0) ::close(lock);
   lock = -1;
-  return whole;
+  return !failed;
 }
 
 }  // namespace detail
@@ -182,7 +180,7 @@ void File::close() {
   if (state_->id < 0) return;
   if (state_->mode != Mode::read && !state_->failed && H5Fflush(state_->id, H5F_SCOPE_GLOBAL) < 0) {
     const std::string reason = library_reason();
-    state_->failed = true;
+    state_->give_up();
     state_->close();
     throw MachineError(state_->path + " cannot be written: " + reason);
   }

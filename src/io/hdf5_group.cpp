@@ -25,9 +25,8 @@ Id link_properties() {
   return properties;
 }
 
-// An identifier of the object at an absolute path, invalid if there is none.
-Id open_object(const detail::FileState& file, const std::string& path) {
-  if (path == "/") return Id(H5Oopen(file.id, "/", H5P_DEFAULT));
+// True if a hard or soft link stands at an absolute path, whatever it leads to.
+bool is_linked(const detail::FileState& file, const std::string& path) {
   for (std::size_t at = 1; at != std::string::npos;) {
     at = path.find('/', at);
     const std::string prefix = path.substr(0, at);
@@ -35,11 +34,22 @@ Id open_object(const detail::FileState& file, const std::string& path) {
     if (H5Lexists(file.id, prefix.c_str(), H5P_DEFAULT) <= 0 ||
         H5Lget_info(file.id, prefix.c_str(), &link, H5P_DEFAULT) < 0 ||
         (link.type != H5L_TYPE_HARD && link.type != H5L_TYPE_SOFT)) {
-      return Id();
+      return false;
     }
     if (at != std::string::npos) ++at;
   }
+  return true;
+}
+
+// An identifier of the object at an absolute path, invalid if there is none or the library cannot open it.
+Id open_object(const detail::FileState& file, const std::string& path) {
+  if (path != "/" && !is_linked(file, path)) return Id();
   return Id(H5Oopen(file.id, path.c_str(), H5P_DEFAULT));
+}
+
+// Throws, with the library's reason, if something stands at `path` that cannot be opened.
+void require_openable(const detail::FileState& file, const std::string& path) {
+  if (is_linked(file, path) && open_object(file, path).get() < 0) throw_unreadable(file, path);
 }
 
 Kind kind_of(const Id& object) {
@@ -125,6 +135,7 @@ Group Group::group(const std::string& path) const {
     case Kind::none:
       break;
   }
+  require_openable(*file_, result.path_);
   throw UserError(label() + " has no group '" + path + "'; it holds " + io::list_text(children()));
 }
 
@@ -144,6 +155,7 @@ Dataset Group::dataset(const std::string& path) const {
     case Kind::none:
       break;
   }
+  require_openable(*file_, result.path_);
   throw UserError(label() + " has no dataset '" + path + "'; it holds " + io::list_text(datasets()));
 }
 

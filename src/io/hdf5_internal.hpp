@@ -36,7 +36,8 @@ struct FileState {
   std::string path;
   hid_t id = -1;
   Mode mode = Mode::read;
-  bool failed = false;  // a write did not reach the disk: the content is void
+  bool failed = false;     // a write did not reach the disk: the content is void
+  bool abandoned = false;  // and the library cannot even close it: its identifiers are left alone
   bool swmr = false;
   int lock = -1;  // descriptor that holds our lock on the file
 
@@ -47,6 +48,9 @@ struct FileState {
 
   // True if the file's content is whole on disk. Never throws, never hangs.
   bool close() noexcept;
+  // To be called as soon as a write has failed. The library would try it again when objects are closed, and does not
+  // survive its failing there; so what it still has goes to /dev/null from now on.
+  void give_up() noexcept;
 };
 
 }  // namespace detail
@@ -77,7 +81,7 @@ struct TypeInfo {
 };
 TypeInfo describe_type(hid_t type);
 
-// Fixed-length, UTF-8, padded with zeros.
+// UTF-8, of `size` bytes padded with zeros, or H5T_VARIABLE.
 Id text_type(std::size_t size);
 
 // Cuts at the first zero byte.

@@ -58,6 +58,35 @@ void replace_attribute(detail::FileState& file, const std::string& object, hid_t
 
 }  // namespace
 
+Location& Location::operator=(const Location& other) {
+  return *this = Location(other);
+}
+
+Location& Location::operator=(Location&& other) {
+  if (this == &other) return *this;
+  release();
+  file_ = std::move(other.file_);
+  id_ = std::move(other.id_);
+  path_ = std::move(other.path_);
+  return *this;
+}
+
+Location::~Location() {
+  release();
+}
+
+void Location::release() noexcept {
+  if (file_ == nullptr || id_.get() < 0) return;
+  const Call call;
+  // A dataset that is closed writes what it still holds; that must not fail there (see FileState::give_up).
+  if (file_->id >= 0 && file_->mode != Mode::read && !file_->failed && H5Iis_valid(id_.get()) > 0 &&
+      H5Iget_type(id_.get()) == H5I_DATASET && H5Dflush(id_.get()) < 0) {
+    file_->give_up();
+  }
+  if (file_->abandoned) id_.forget();
+  id_ = detail::Id();
+}
+
 std::string Location::label() const {
   return file_->path + ":" + path_;
 }
@@ -133,9 +162,11 @@ Array Location::attribute_array(const std::string& name) const {
 
 void Location::set_attribute(const std::string& name, std::string_view text) {
   const Call call;
+  // Of variable length: h5py gives these as str, and fixed-length ones as bytes.
   const std::string value(text);
-  const Id type = text_type(value.size()), space(H5Screate(H5S_SCALAR));
-  replace_attribute(*file_, path_, id_.get(), name, type.get(), space.get(), value.c_str());
+  const char* const pointer = value.c_str();
+  const Id type = text_type(H5T_VARIABLE), space(H5Screate(H5S_SCALAR));
+  replace_attribute(*file_, path_, id_.get(), name, type.get(), space.get(), &pointer);
 }
 
 void Location::set_attribute(const std::string& name, const Array& values) {

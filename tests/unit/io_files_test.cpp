@@ -257,7 +257,7 @@ TEST(ReadTensor, FindsFileAndName) {
   };
   test::spill(folder / "plain.txt", "text");
   for (const auto& [spec, expected] : bad) {
-    const std::string message = message_from([&] { read_tensor(folder / spec); });
+    const std::string message = message_from([&, &name = spec] { read_tensor(folder / name); });
     EXPECT_NE(message.find(expected), std::string::npos) << spec << ": " << message;
   }
 }

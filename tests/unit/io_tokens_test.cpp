@@ -111,7 +111,7 @@ TEST(TokenSource, ManifestMistakes) {
       {"format = 'npy'\nvocabulary = 256\ntokens = 12\npart = []\n", "not an npy file"},
   };
   for (const auto& [rest, expected] : bad) {
-    const std::string message = message_from([&] { open(rest); });
+    const std::string message = message_from([&, &text = rest] { open(text); });
     EXPECT_NE(message.find(expected), std::string::npos) << message;
   }
 }

@@ -42,6 +42,7 @@ class Id {
   Id& operator=(Id other) noexcept;
   ~Id();
   std::int64_t get() const { return id_; }
+  void forget() { id_ = -1; }  // without closing
 
  private:
   std::int64_t id_ = -1;
@@ -77,6 +78,12 @@ class Location {
 
  protected:
   Location() = default;
+  Location(const Location&) = default;
+  Location(Location&&) = default;
+  Location& operator=(const Location& other);
+  Location& operator=(Location&& other);
+  ~Location();
+  void release() noexcept;
   void set_integer(const std::string& name, std::int64_t value);
   void set_number(const std::string& name, double value);
 
