@@ -12,6 +12,7 @@
 #include <system_error>
 #include <utility>
 
+#include "free_space.hpp"
 #include "narrowgauge/base/atomic_file.hpp"
 #include "narrowgauge/base/check.hpp"
 #include "narrowgauge/base/error.hpp"
@@ -170,6 +171,11 @@ SavedCheckpoint CheckpointStore::save(const CheckpointContents& contents) {
   saved.path = path_of(contents.step);
   saved.step = contents.step;
   saved.digest = digest_of(contents);
+  std::int64_t needed = 64 << 10;
+  for (const CheckpointTensor& tensor : contents.tensors)
+    needed += 4096 + static_cast<std::int64_t>(tensor.bytes.size());
+  for (const auto& [name, text] : contents.texts) needed += 4096 + static_cast<std::int64_t>(text.size());
+  require_free_space(saved.path, needed);
   fs::path part = saved.path;
   part += ".part";
   try {

@@ -16,6 +16,7 @@
 #include <utility>
 #include <variant>
 
+#include "free_space.hpp"
 #include "narrowgauge/base/atomic_file.hpp"
 #include "narrowgauge/base/check.hpp"
 #include "narrowgauge/base/error.hpp"
@@ -28,6 +29,8 @@ namespace {
 
 namespace fs = std::filesystem;
 using Clock = std::chrono::steady_clock;
+
+constexpr std::int64_t kSpareBytes = 256 << 10;  // for the library's own structures
 
 using Job = std::variant<TrainRow, EvalRow, MoeRow, RecordRow, MemoryRow, CheckpointRow, RunStatus>;
 
@@ -65,14 +68,21 @@ class RunFileWriter::Implementation {
       rows_.push_back(rows);
       last_step_.push_back(rows == 0 ? std::numeric_limits<std::int64_t>::min() : stream.steps(rows).back());
       std::vector<std::size_t>& values = values_per_row_.emplace_back();
-      for (const hdf5::Dataset& column : stream.columns) values.push_back(row_values(column));
+      for (const hdf5::Dataset& column : stream.columns) {
+        values.push_back(row_values(column));
+        chunk_bytes_ += run_layout::kChunkRows * static_cast<std::int64_t>(values.back() * size_of(column.dtype()));
+      }
     }
     thread_ = std::thread([this] { work(); });
   }
 
   ~Implementation() {
-    if (!thread_.joinable()) return;
-    stop();
+    if (thread_.joinable()) stop();
+    // Before the datasets: after a failed write only the file as a whole can still be closed.
+    try {
+      file_.close();
+    } catch (const std::exception&) {
+    }
   }
 
   const std::string& path() const { return path_; }
@@ -169,6 +179,7 @@ class RunFileWriter::Implementation {
         deadline_ = Clock::now() +
                     std::chrono::duration_cast<Clock::duration>(std::chrono::duration<double>(options_.flush_seconds));
       }
+      make_sure_of_room();
       std::visit([this](const auto& row) { write(row); }, job);
       return true;
     }
@@ -219,6 +230,15 @@ class RunFileWriter::Implementation {
     streams_.committed.write(Dtype::i64, std::as_bytes(std::span(rows_)));
     file_.flush();
   }
+  // A row may open a new chunk of every column; what was written before must still fit when it is flushed.
+  void make_sure_of_room() {
+    try {
+      require_free_space(path_, 2 * chunk_bytes_ + kSpareBytes);
+    } catch (const MachineError&) {
+      flush_file();
+      throw;
+    }
+  }
   void write(RunStatus status) { status_.write_text(name_of(status)); }
 
   std::string path_;
@@ -238,6 +258,7 @@ class RunFileWriter::Implementation {
 
   // Of the writing thread:
   std::vector<std::int64_t> rows_;  // of each stream
+  std::int64_t chunk_bytes_ = 0;    // of one chunk of every column
   bool dirty_ = false;
   Clock::time_point deadline_{};
   std::thread thread_;
@@ -267,6 +288,9 @@ RunFileWriter RunFileWriter::create(const std::string& path, const RunSetup& set
   std::error_code ignored;
   if (fs::exists(path, ignored)) refuse_existing(path);
   const std::string part = path + ".part";
+  std::int64_t texts = static_cast<std::int64_t>(setup.resolved.size() + setup.recipe.size());
+  for (const GivenFile& given : setup.files) texts += static_cast<std::int64_t>(given.text.size());
+  require_free_space(path, texts + 2 * kSpareBytes);
   hdf5::File file = create_file(part);
   try {
     run_layout::create(file.root(), setup);
@@ -312,6 +336,7 @@ RunFileWriter RunFileWriter::reopen(const std::string& path, std::int64_t steps_
   const WriterLock lock(path);
   const std::string part = path + ".part";
   std::error_code error;
+  require_free_space(path, static_cast<std::int64_t>(fs::file_size(path)) + kSpareBytes);
   fs::copy_file(path, part, fs::copy_options::overwrite_existing, error);
   if (error) throw_file_error("write", part, error.value());
   try {

@@ -8,12 +8,14 @@
 #include <sched.h>
 #include <signal.h>
 #include <sys/mount.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <chrono>
 #include <cstdio>
 #include <filesystem>
+#include <fstream>
 #include <map>
 #include <random>
 #include <thread>
@@ -130,6 +132,7 @@ int full_disk_role(const std::string& folder) {
   };
   const std::int64_t flushed = run();
   EXPECT_FALSE(is_being_written(path));
+  EXPECT_FALSE(hdf5::marked_as_open(path));  // closed in time
 
   // A checkpoint that does not fit leaves the ones before it.
   CheckpointStore store(folder + "/c");
@@ -157,6 +160,28 @@ int full_disk_role(const std::string& folder) {
   }
   expect_rows(RunReader(path), flushed + 100, flushed + 100);
   return testing::Test::HasFailure() ? 1 : 0;
+}
+
+// Writes that fail where nobody could look ahead: the file may not grow beyond 300 KB.
+int limit_role(const std::string& path) {
+  ::signal(SIGXFSZ, SIG_IGN);
+  const rlimit limit{300000, 300000};
+  if (::setrlimit(RLIMIT_FSIZE, &limit) != 0) return kSkip;
+  RunFileWriter writer = RunFileWriter::create(path, small_setup());
+  try {
+    for (std::int64_t step = 0; step < 100000; ++step) {
+      append_step(writer, step);
+      if (step % 10 == 9) {
+        writer.flush();
+        report(step + 1);
+      }
+    }
+  } catch (const MachineError& error) {
+    EXPECT_NE(std::string(error.what()).find(path), std::string::npos) << error.what();
+    EXPECT_THROW(writer.close(), MachineError);
+    return testing::Test::HasFailure() ? 1 : kExitMachine;
+  }
+  return 1;
 }
 
 // ---- the starting side
@@ -316,6 +341,19 @@ TEST(RecordingCrash, KilledSavesLeaveWholeCheckpoints) {
   }
 }
 
+TEST(RecordingCrash, FailedWritesLeaveWhatWasFlushed) {
+  const TemporaryFolder folder;
+  const std::string path = folder / "run.h5";
+  Child child({"limit", path});
+  ASSERT_EQ(child.wait(), kExitMachine) << child.text();
+  EXPECT_GT(child.last(), 100);
+  expect_rows(RunReader(path), child.last(), 1 << 30);
+  RunFileWriter writer = RunFileWriter::reopen(path, child.last());
+  for (std::int64_t step = child.last(); step < child.last() + 50; ++step) append_step(writer, step);
+  writer.close();
+  expect_rows(RunReader(path), child.last() + 50, child.last() + 50);
+}
+
 TEST(RecordingCrash, FullDisk) {
   const TemporaryFolder folder;
   fs::create_directory(folder / "disk");
@@ -336,6 +374,7 @@ int run_role(const std::vector<std::string>& arguments) {
     if (role == "read") return read_role(path);
     if (role == "create") return create_role(path);
     if (role == "save") return save_role(path);
+    if (role == "limit") return limit_role(path);
     if (role == "full_disk") return full_disk_role(path);
   } catch (const std::exception& error) {
     std::printf("%s\n", error.what());

@@ -23,6 +23,7 @@ struct RunFileOptions {
 
 /// One writer per file: another process, or another writer of this one, is refused with a UserError.
 ///
+/// A disk too full for the next row is found before anything is written: the file keeps what it has and closes in order.
 /// Every call after a failed write throws that failure (MachineError naming the file) in the caller's thread. Steps
 /// must rise within a stream (LogicError). Not for several threads at once.
 class RunFileWriter {
