@@ -1,0 +1,56 @@
+#!/bin/sh
+# SPDX-License-Identifier: Apache-2.0
+#
+# run_on_gpu.sh pack BUILD FOLDER           copies the two programs of a build, stripped, into FOLDER
+# run_on_gpu.sh run FOLDER REPORT [REVISION]  on a machine with a GPU: all parity tests, compute-sanitizer on a reduced
+#                                           set where it is installed, speeds, and REPORT (a JSON file)
+# The programs need only the C library and the driver. Exit 1 when a test or an instrument found something.
+set -u
+
+case ${1-} in
+  pack)
+    mkdir -p "$3" || exit 3
+    for program in parity_gpu gpu_report; do
+      cp "$2/bin/$program" "$3/" && strip "$3/$program" || exit 3
+    done
+    ls -l "$3"
+    exit 0
+    ;;
+  run) ;;
+  *) sed -n '4,8s/^# //p' "$0"; exit 2 ;;
+esac
+
+bin=$2
+report=$3
+revision=${4-}
+logs=$(mktemp -d)
+driver=$(nvidia-smi --query-gpu=driver_version --format=csv,noheader 2>/dev/null | head -n 1)
+status=0
+
+echo "== parity tests"
+timeout 240 "$bin/parity_gpu" --gtest_filter='-Reduced.*' --gtest_output=json:"$logs/tests.json" || status=1
+
+sanitizer=$(command -v compute-sanitizer || ls /usr/local/cuda/bin/compute-sanitizer 2>/dev/null)
+set -- --out "$report" --driver "${driver:-unknown}"
+[ -z "$revision" ] || set -- "$@" --revision "$revision"
+[ ! -f "$logs/tests.json" ] || set -- "$@" --tests "$logs/tests.json"
+for tool in memcheck racecheck initcheck; do
+  if [ -z "$sanitizer" ]; then
+    set -- "$@" --check "$tool=not run: compute-sanitizer not found"
+    continue
+  fi
+  echo "== compute-sanitizer $tool"
+  timeout 40 "$sanitizer" --tool "$tool" --error-exitcode 9 "$bin/parity_gpu" --gtest_filter='Reduced.*' >"$logs/$tool" 2>&1
+  code=$?
+  tail -n 4 "$logs/$tool"
+  case $code in
+    0) set -- "$@" --check "$tool=clean" ;;
+    124) set -- "$@" --check "$tool=not finished in 40 s" ;;
+    *) set -- "$@" --check "$tool=FOUND SOMETHING (exit $code)"; status=1; head -n 40 "$logs/$tool" ;;
+  esac
+done
+
+echo "== speeds"
+timeout 60 "$bin/gpu_report" "$@" || status=1
+rm -r "$logs"
+exit $status
