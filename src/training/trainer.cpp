@@ -88,7 +88,9 @@ class Run {
   }
 
   void restore(const LoadedCheckpoint& checkpoint);
-  RunResult loop(RunFileWriter& writer, CheckpointStore& store, std::int64_t first_step);
+  /// `evaluated`: steps whose evaluation the run file already has.
+  RunResult loop(RunFileWriter& writer, CheckpointStore& store, std::int64_t first_step,
+                 const std::vector<EvalRow>& evaluated);
 
  private:
   struct StepLosses {
@@ -123,6 +125,7 @@ class Run {
   std::unique_ptr<Recorder> recorder_;
   std::vector<std::int32_t> ids_, targets_;
   std::vector<float> token_losses_;
+  std::int64_t last_saved_ = -1;  // steps done at the newest checkpoint
 };
 
 Batch Run::batch_at(std::int64_t step, std::int64_t micro_batch) {
@@ -243,6 +246,8 @@ void Run::update(std::int64_t step, double norm) {
 }
 
 void Run::save(CheckpointStore& store, RunFileWriter& writer, std::int64_t steps_done) {
+  if (last_saved_ == steps_done) return;
+  last_saved_ = steps_done;
   writer.flush();  // the streams reach at least as far as the checkpoint
   CheckpointContents contents;
   contents.step = steps_done;
@@ -266,6 +271,7 @@ void Run::save(CheckpointStore& store, RunFileWriter& writer, std::int64_t steps
 }
 
 void Run::restore(const LoadedCheckpoint& checkpoint) {
+  last_saved_ = checkpoint.step;
   if (checkpoint.run_id != plan_.run_id)
     throw UserError(fmt::format("{}: belongs to run {}, not to {}", checkpoint.path.string(), checkpoint.run_id, plan_.run_id));
   std::vector<Parameter>& parameters = model_.parameters().all();
@@ -282,21 +288,21 @@ void Run::restore(const LoadedCheckpoint& checkpoint) {
   }
 }
 
-RunResult Run::loop(RunFileWriter& writer, CheckpointStore& store, std::int64_t first_step) {
+RunResult Run::loop(RunFileWriter& writer, CheckpointStore& store, std::int64_t first_step,
+                    const std::vector<EvalRow>& evaluated) {
   const TrainingConfig& t = plan_.training;
   const double limit = t.divergence_loss > 0.0 ? t.divergence_loss : 2.0 * std::log(static_cast<double>(plan_.model.vocabulary));
   const Clock::time_point start = Clock::now();
   RunResult result;
-  bool finished_eval = false;
   const auto evaluate_if_due = [&](std::int64_t steps_done) {
     if (!due(t.eval_every, steps_done)) return;
-    const EvalRow row = evaluation_row(steps_done);
-    writer.append(row);
+    const auto known = std::find_if(evaluated.begin(), evaluated.end(), [&](const EvalRow& row) { return row.step == steps_done; });
+    const EvalRow row = known != evaluated.end() ? *known : evaluation_row(steps_done);
+    if (known == evaluated.end()) writer.append(row);
     result.eval_loss = row.loss;
     result.eval_loss_bf16 = row.loss_bf16;
-    finished_eval = steps_done == t.steps;
   };
-  if (first_step == 0) evaluate_if_due(0);
+  evaluate_if_due(first_step);
 
   for (std::int64_t step = first_step; step < t.steps; ++step) {
     if (options_.interrupted && options_.interrupted()) {
@@ -350,7 +356,6 @@ RunResult Run::loop(RunFileWriter& writer, CheckpointStore& store, std::int64_t 
                          per_step * static_cast<double>(t.steps - done)});
     }
   }
-  NG_CHECK(finished_eval || first_step == t.steps);
   result.steps = t.steps;
   result.seconds = seconds_since(start);
   writer.set_status(RunStatus::done);
@@ -369,13 +374,14 @@ RunResult train_run(const RunPlanned& plan, const std::string& out, const RunOpt
   RunFileWriter writer = RunFileWriter::create(out, run.setup(relative_checkpoint_folder(out)));
   CheckpointStore store(checkpoint_folder_of(out));
   store.remove_after(0);  // left over from another run of that name
-  return run.loop(writer, store, 0);
+  return run.loop(writer, store, 0, {});
 }
 
 RunResult resume_run(const std::string& run_file, const RunOptions& options) {
   RunPlanned plan;
   Json before;
   RunResult finished;
+  std::vector<EvalRow> evaluated;
   bool is_done = false;
   {
     const RunReader reader(run_file);
@@ -384,14 +390,14 @@ RunResult resume_run(const std::string& run_file, const RunOptions& options) {
     plan = plan_run(request_of(reader));
     before = Json::parse(reader.resolved(), run_file + ":/config/resolved").at("identity");
     is_done = reader.status() == RunStatus::done;
+    evaluated = reader.eval();
     if (is_done) {
       const std::vector<TrainRow> rows = reader.train();
-      const std::vector<EvalRow> evals = reader.eval();
       finished.steps = static_cast<std::int64_t>(rows.size());
       if (!rows.empty()) finished.loss = rows.back().loss;
-      if (!evals.empty()) {
-        finished.eval_loss = evals.back().loss;
-        finished.eval_loss_bf16 = evals.back().loss_bf16;
+      if (!evaluated.empty()) {
+        finished.eval_loss = evaluated.back().loss;
+        finished.eval_loss_bf16 = evaluated.back().loss_bf16;
       }
     }
   }
@@ -408,9 +414,10 @@ RunResult resume_run(const std::string& run_file, const RunOptions& options) {
   const std::optional<LoadedCheckpoint> checkpoint = store.load_latest(OnDamage::use_previous);
   const std::int64_t step = checkpoint ? checkpoint->step : 0;
   RunFileWriter writer = RunFileWriter::reopen(run_file, step);
+  std::erase_if(evaluated, [&](const EvalRow& row) { return row.step > step; });
   if (checkpoint) run.restore(*checkpoint);
   store.remove_after(step);
-  return run.loop(writer, store, step);
+  return run.loop(writer, store, step, evaluated);
 }
 
 }  // namespace ng
