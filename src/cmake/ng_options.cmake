@@ -35,6 +35,12 @@ add_library(ng_warnings INTERFACE)
 target_compile_options(ng_warnings INTERFACE
   "$<$<COMPILE_LANGUAGE:CXX>:-Wall;-Wextra;-Wpedantic;-Wshadow>"
   "$<$<COMPILE_LANGUAGE:CUDA>:-Xcompiler=-Wall,-Wextra,-Wshadow>")
+# g++ 13 and 14 take references returned by look-ups with a temporary key for dangling ones.
+include(CheckCXXCompilerFlag)
+check_cxx_compiler_flag(-Wdangling-reference NG_HAVE_DANGLING_REFERENCE)
+if(NG_HAVE_DANGLING_REFERENCE)
+  target_compile_options(ng_warnings INTERFACE "$<$<COMPILE_LANGUAGE:CXX>:-Wno-dangling-reference>")
+endif()
 if(NG_WERROR)
   target_compile_options(ng_warnings INTERFACE
     "$<$<COMPILE_LANGUAGE:CXX>:-Werror>"

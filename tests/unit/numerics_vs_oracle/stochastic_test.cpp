@@ -7,6 +7,8 @@
 // Alone: ctest -R numerics_vs_oracle.Stochastic
 #include <gtest/gtest.h>
 
+#include <algorithm>
+
 #include "choices.hpp"
 #include "narrowgauge/numerics/counter_rng.hpp"
 #include "narrowgauge/numerics/decode.hpp"
