@@ -13,39 +13,51 @@ namespace ng::cpu {
 
 namespace {
 
-/// Rows [first, first + length) of some columns in FP32: where they lie, or a widened copy.
-class HeadRows {
+/// FP32 matrix whose rows have zeros behind them.
+class PaddedRows {
  public:
-  HeadRows(const CpuKernels& kernels, const TensorView& view, std::int64_t first, std::int64_t length, std::int64_t col,
-           std::int64_t cols)
-      : view_(col_slice(row_slice(view, first, length), col, cols)) {
-    check_real(view);
-    if (view_.dtype == Dtype::f32) return;
-    copy_.reset(new float[static_cast<std::size_t>(std::max<std::int64_t>(view_.count(), 1))]);
-    for (std::int64_t r = 0; r < length; ++r)
-      kernels.widen_bf16(reinterpret_cast<const std::uint16_t*>(view_.row(r)), copy_.get() + r * cols, cols);
+  PaddedRows(std::int64_t rows, std::int64_t cols, std::int64_t stride)
+      : rows_(rows), cols_(cols), stride_(stride), data_(rows * stride) {
+    std::fill_n(data_.get(), rows * stride, 0.0f);
   }
-  const float* data() const { return copy_ ? copy_.get() : view_.as<float>(); }
-  std::int64_t stride() const { return copy_ ? view_.cols : view_.stride; }
+  float* data() const { return data_.get(); }
+  float* row(std::int64_t r) const { return data_.get() + r * stride_; }
+
+  /// Reads rows [first, ...) of the columns from `col` on.
+  void load(const CpuKernels& kernels, const TensorView& view, std::int64_t first, std::int64_t col) const {
+    const TensorView source = col_slice(row_slice(view, first, rows_), col, cols_);
+    for (std::int64_t r = 0; r < rows_; ++r) {
+      if (view.dtype == Dtype::bf16)
+        kernels.widen_bf16(reinterpret_cast<const std::uint16_t*>(source.row(r)), row(r), cols_);
+      else
+        std::copy_n(reinterpret_cast<const float*>(source.row(r)), cols_, row(r));
+    }
+  }
+  /// Writes them, each times `factor` (1: as they are), rounded once more to the view's dtype. The rows are spent.
+  void store(const CpuKernels& kernels, float factor, const TensorView& view, std::int64_t first, std::int64_t col) const {
+    const TensorView target = col_slice(row_slice(view, first, rows_), col, cols_);
+    for (std::int64_t r = 0; r < rows_; ++r) {
+      kernels.scale(factor, row(r), row(r), cols_);
+      if (view.dtype == Dtype::bf16)
+        kernels.round_bf16(row(r), reinterpret_cast<std::uint16_t*>(target.row(r)), cols_);
+      else
+        std::copy_n(row(r), cols_, reinterpret_cast<float*>(target.row(r)));
+    }
+  }
+  /// [cols, rows] with the given stride.
+  PaddedRows transposed(const CpuKernels& kernels, std::int64_t stride) const {
+    PaddedRows result(cols_, rows_, stride);
+    kernels.transpose(data(), stride_, rows_, cols_, result.data(), stride);
+    return result;
+  }
 
  private:
-  TensorView view_;
-  std::unique_ptr<float[]> copy_;
+  std::int64_t rows_, cols_, stride_;
+  FloatScratch data_;
 };
 
-/// Writes [length, cols] floats, each times `factor` (1: as they are), rounded once more to the view's dtype.
-void store(const CpuKernels& kernels, float* values, float factor, const TensorView& view, std::int64_t first,
-           std::int64_t length, std::int64_t col, std::int64_t cols) {
-  const TensorView target = col_slice(row_slice(view, first, length), col, cols);
-  const RowAccess rows(kernels, target);
-  for (std::int64_t r = 0; r < length; ++r) {
-    kernels.scale(factor, values + r * cols, rows.target(r), cols);
-    rows.store(r);
-  }
-}
-
 struct Geometry {
-  std::int64_t length, H, G, D, group;
+  std::int64_t length, H, G, D, group, stride, transposed_stride;
   float exponent_scale, score_scale;
 
   explicit Geometry(const AttentionShape& shape)
@@ -54,6 +66,15 @@ struct Geometry {
     group = H / G;
     score_scale = static_cast<float>(1.0 / std::sqrt(static_cast<double>(D)));
     exponent_scale = static_cast<float>(1.4426950408889634 / std::sqrt(static_cast<double>(D)));
+    stride = (D + 15) / 16 * 16;
+    transposed_stride = (length + kAttentionKeys - 1) / kAttentionKeys * kAttentionKeys;
+  }
+
+  PaddedRows rows() const { return PaddedRows(length, D, stride); }
+  AttentionHead head(const PaddedRows& q, const PaddedRows& k, const PaddedRows& v, const float* k_transposed,
+                     const float* v_transposed, Dtype dtype) const {
+    return {q.data(), k.data(), v.data(), k_transposed, v_transposed, stride, transposed_stride, length, D,
+            exponent_scale, dtype == Dtype::bf16};
   }
 };
 
@@ -72,16 +93,16 @@ void CpuBackend::attention(const AttentionShape& shape, const TensorView& qkv, c
     const std::int64_t first = piece / g.H * g.length;
     const std::int64_t h = piece % g.H;
     const std::int64_t kv = h / g.group;
-    const HeadRows q(kernels_, qkv, first, g.length, h * g.D, g.D);
-    const HeadRows k(kernels_, qkv, first, g.length, (g.H + kv) * g.D, g.D);
-    const HeadRows v(kernels_, qkv, first, g.length, (g.H + g.G + kv) * g.D, g.D);
-    const FloatScratch result(g.length * g.D);
+    const PaddedRows q = g.rows(), k = g.rows(), v = g.rows(), result = g.rows();
+    q.load(kernels_, qkv, first, h * g.D);
+    k.load(kernels_, qkv, first, (g.H + kv) * g.D);
+    v.load(kernels_, qkv, first, (g.H + g.G + kv) * g.D);
+    const PaddedRows k_transposed = k.transposed(kernels_, g.transposed_stride);
+    const AttentionHead head = g.head(q, k, v, k_transposed.data(), nullptr, qkv.dtype);
     const FloatScratch scratch(kAttentionScratchFloats);
-    const AttentionHead head{q.data(), k.data(), v.data(), q.stride(), g.length, g.D, g.exponent_scale,
-                             qkv.dtype == Dtype::bf16};
     float* const lse = reinterpret_cast<float*>(log_sum_exp.row(first)) + h;
-    kernels_.attention(head, result.get(), g.D, lse, log_sum_exp.stride, scratch.get());
-    store(kernels_, result.get(), 1.0f, out, first, g.length, h * g.D, g.D);
+    kernels_.attention(head, result.data(), lse, log_sum_exp.stride, scratch.get());
+    result.store(kernels_, 1.0f, out, first, h * g.D);
   });
 }
 
@@ -94,31 +115,29 @@ void CpuBackend::attention_backward(const AttentionShape& shape, const TensorVie
   check_shape(log_sum_exp, qkv.rows, g.H);
   check_shape(d_qkv, qkv.rows, qkv.cols);
   NG_CHECK(log_sum_exp.dtype == Dtype::f32);
-  check_real(qkv);
-  check_real(d_qkv);
+  for (const TensorView* view : {&qkv, &out, &d_out, &d_qkv}) check_real(*view);
   pool_.parallel_for(shape.sequences * g.G, [&](std::int64_t piece) {
     const std::int64_t first = piece / g.G * g.length;
     const std::int64_t kv = piece % g.G;
-    const HeadRows k(kernels_, qkv, first, g.length, (g.H + kv) * g.D, g.D);
-    const HeadRows v(kernels_, qkv, first, g.length, (g.H + g.G + kv) * g.D, g.D);
-    const std::int64_t elements = g.length * g.D;
-    const FloatScratch dq(elements), dk(elements), dv(elements);
+    const PaddedRows k = g.rows(), v = g.rows(), dk = g.rows(), dv = g.rows();
+    const PaddedRows q = g.rows(), dq = g.rows(), o = g.rows(), d_o = g.rows();
+    k.load(kernels_, qkv, first, (g.H + kv) * g.D);
+    v.load(kernels_, qkv, first, (g.H + g.G + kv) * g.D);
+    const PaddedRows k_transposed = k.transposed(kernels_, g.transposed_stride);
+    const PaddedRows v_transposed = v.transposed(kernels_, g.transposed_stride);
     const FloatScratch scratch(kAttentionScratchFloats);
-    std::fill_n(dk.get(), elements, 0.0f);
-    std::fill_n(dv.get(), elements, 0.0f);
     for (std::int64_t h = kv * g.group; h < (kv + 1) * g.group; ++h) {
-      const HeadRows q(kernels_, qkv, first, g.length, h * g.D, g.D);
-      const HeadRows o(kernels_, out, first, g.length, h * g.D, g.D);
-      const HeadRows d_o(kernels_, d_out, first, g.length, h * g.D, g.D);
-      const AttentionHead head{q.data(), k.data(), v.data(), q.stride(), g.length, g.D, g.exponent_scale,
-                               qkv.dtype == Dtype::bf16};
+      q.load(kernels_, qkv, first, h * g.D);
+      o.load(kernels_, out, first, h * g.D);
+      d_o.load(kernels_, d_out, first, h * g.D);
+      const AttentionHead head = g.head(q, k, v, k_transposed.data(), v_transposed.data(), qkv.dtype);
       const float* const lse = reinterpret_cast<const float*>(log_sum_exp.row(first)) + h;
-      kernels_.attention_backward(head, o.data(), o.stride(), d_o.data(), d_o.stride(), lse, log_sum_exp.stride,
-                                  dq.get(), dk.get(), dv.get(), g.D, scratch.get());
-      store(kernels_, dq.get(), g.score_scale, d_qkv, first, g.length, h * g.D, g.D);
+      kernels_.attention_backward(head, o.data(), d_o.data(), lse, log_sum_exp.stride, dq.data(), dk.data(), dv.data(),
+                                  scratch.get());
+      dq.store(kernels_, g.score_scale, d_qkv, first, h * g.D);
     }
-    store(kernels_, dk.get(), g.score_scale, d_qkv, first, g.length, (g.H + kv) * g.D, g.D);
-    store(kernels_, dv.get(), 1.0f, d_qkv, first, g.length, (g.H + g.G + kv) * g.D, g.D);
+    dk.store(kernels_, g.score_scale, d_qkv, first, (g.H + kv) * g.D);
+    dv.store(kernels_, 1.0f, d_qkv, first, (g.H + g.G + kv) * g.D);
   });
 }
 

@@ -24,19 +24,24 @@ struct SoftmaxSums {
   float log_sum;  ///< log of sum exp(x - maximum)
 };
 
-/// Queries and keys of one tile of attention; the key tiles are part of the written order.
-constexpr std::int64_t kAttentionTile = 64;
+/// Keys and queries of one tile of attention; the key tiles are part of the written order.
+constexpr std::int64_t kAttentionKeys = 64;
+constexpr std::int64_t kAttentionQueries = 48;
 
 /// Floats of scratch that `attention` and `attention_backward` need.
-constexpr std::size_t kAttentionScratchFloats =
-    kGemmScratchFloats + 2 * static_cast<std::size_t>(kAttentionTile * kAttentionTile);
+constexpr std::int64_t kAttentionScratchFloats = 2 * kAttentionKeys * kAttentionQueries;
 
-/// One query head of one sequence with the key and value head that it reads. Strides in elements.
+/// One query head of one sequence with the key and value head that it reads, copied so that vectors need no borders:
+/// rows are `stride` apart, head_dim rounded up to 16, transposed ones `transposed_stride`, length rounded up to
+/// kAttentionKeys; the padding is zero. Every other [length, head_dim] argument of the kernels lies like q.
 struct AttentionHead {
-  const float* q;  ///< [length, head_dim], rows `stride` apart
+  const float* q;  ///< [length, head_dim]
   const float* k;
   const float* v;
+  const float* k_transposed;  ///< [head_dim, length]
+  const float* v_transposed;  ///< for the backward only
   std::int64_t stride;
+  std::int64_t transposed_stride;
   std::int64_t length;
   std::int64_t head_dim;
   float exponent_scale;      ///< log2(e) / sqrt(head_dim)
@@ -96,14 +101,14 @@ struct CpuKernels {
   float (*entropy)(const float* logits, const float* probabilities, SoftmaxSums sums, std::int64_t n);
 
   // ---- attention.cpp; kAttentionScratchFloats of scratch
-  /// out [length, head_dim] rows `out_stride` apart; log_sum_exp `lse_stride` apart, base 2.
-  void (*attention)(const AttentionHead& head, float* out, std::int64_t out_stride, float* log_sum_exp,
-                    std::int64_t lse_stride, float* scratch);
-  /// dq, dk without the factor 1/sqrt(head_dim); the chains of dk and dv continue from what is there. Rows `d_stride`
-  /// apart.
-  void (*attention_backward)(const AttentionHead& head, const float* out, std::int64_t out_stride, const float* d_out,
-                             std::int64_t d_out_stride, const float* log_sum_exp, std::int64_t lse_stride, float* dq,
-                             float* dk, float* dv, std::int64_t d_stride, float* scratch);
+  /// log_sum_exp `lse_stride` apart, base 2.
+  void (*attention)(const AttentionHead& head, float* out, float* log_sum_exp, std::int64_t lse_stride, float* scratch);
+  /// dq and dk without the factor 1/sqrt(head_dim); the chains of dk and dv continue from what is there.
+  void (*attention_backward)(const AttentionHead& head, const float* out, const float* d_out, const float* log_sum_exp,
+                             std::int64_t lse_stride, float* dq, float* dk, float* dv, float* scratch);
+  /// to[c][r] = from[r][c].
+  void (*transpose)(const float* from, std::int64_t from_stride, std::int64_t rows, std::int64_t cols, float* to,
+                    std::int64_t to_stride);
 
   // ---- optimizer.cpp
   void (*adamw)(const AdamWSpec& spec, const StepScalars& scalars, const float* gradient, float* master, float* first,
