@@ -24,8 +24,7 @@ namespace fs = std::filesystem;
 constexpr double kNan = std::numeric_limits<double>::quiet_NaN();
 
 std::vector<Setting> settings_of(const StudyFile& study, const StudyArm& arm) {
-  std::vector<Setting> settings = {{"train.steps", fmt::format("{}", study.training.steps)}};
-  settings.insert(settings.end(), study.train.begin(), study.train.end());
+  std::vector<Setting> settings = study.train;
   settings.insert(settings.end(), arm.set.begin(), arm.set.end());
   return settings;
 }
@@ -58,7 +57,12 @@ RunPlan make_run_plan(StudyFile study) {
       run.index = plan.runs.size();
       run.arm = arm;
       run.seed = seed;
-      run.id = plan_run(request).run_id;
+      try {
+        run.id = plan_run(request).run_id;
+      } catch (const UserError& error) {
+        if (arm.set.empty()) throw;
+        throw UserError(fmt::format("{}: arm {}: {}", (study.folder / "study.toml").string(), arm.name, error.what()));
+      }
       const std::string stem = fmt::format("{}-s{}-{}", arm.name, seed, run.id);
       run.file = study.folder / "runs" / (stem + ".h5");
       run.log = study.folder / "runs" / (stem + ".log");

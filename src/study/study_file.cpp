@@ -199,13 +199,13 @@ StudyFile StudyFile::from_folder(const fs::path& given) {
   study.seeds = read_seeds(root);
   study.tolerance = root.get_double("tolerance_nats", 0);
   study.jobs = root.optional_int("jobs", 0, 0, 4096);
-  if (const auto train = root.optional_table("train")) {
-    if (train->has("steps")) train->fail("steps", "steps stands at the top of study.toml");
-    flatten(*train, "train.", study.train);
+  if (const auto train = root.optional_table("train"); train && train->has("steps")) {
+    train->fail("steps", "steps stands at the top of study.toml");
   }
   const std::string steps = fmt::format("{}", root.get_int("steps", 1, 1'000'000'000));
   document.set("train.steps", steps, root.where("steps"));
   study.training = TrainingConfig::from_table(root.get_table("train"));
+  flatten(root.get_table("train"), "train.", study.train);
   document.finish();
   return study;
 }

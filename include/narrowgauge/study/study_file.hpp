@@ -54,7 +54,7 @@ struct StudyFile {
   std::string baseline;
   std::vector<std::uint32_t> seeds;
   TrainingConfig training;     ///< [train] and steps
-  std::vector<Setting> train;  ///< the same as given, for --set: "train.batch" and so on
+  std::vector<Setting> train;  ///< the same as given, for --set: "train.steps" and so on
   double tolerance = 0;        ///< nats
   std::int64_t jobs = 0;       ///< 0: as many as cores
 
