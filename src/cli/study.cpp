@@ -29,17 +29,27 @@ std::string counts(const RunnerResult& result) {
   return text;
 }
 
-// Runs that failed in the same way are named together.
+// A log's end without the run's own name, to see which runs failed in the same way.
+std::string nameless(std::string text, const PlannedRun& run) {
+  const std::string name = run.file.stem().string();
+  for (std::size_t at = text.find(name); at != std::string::npos; at = text.find(name, at))
+    text.replace(at, name.size(), "");
+  return text;
+}
+
+// Runs that failed in the same way are named together, with the log of the first.
 void print_failures(const RunPlan& plan, const RunnerResult& result) {
-  std::map<std::pair<std::string, std::string>, std::vector<const PlannedRun*>> alike;
+  std::map<std::pair<std::string, std::string>, std::vector<const FailedRun*>> alike;
   for (const FailedRun& failed : result.failed) {
-    alike[{failed.why, failed.log_tail}].push_back(&plan.runs[failed.index]);
+    alike[{failed.why, nameless(failed.log_tail, plan.runs[failed.index])}].push_back(&failed);
   }
-  for (const auto& [how, runs] : alike) {
+  for (const auto& [how, failures] : alike) {
     std::vector<std::string> labels;
-    for (const PlannedRun* run : runs) labels.push_back(run->label());
+    for (const FailedRun* failed : failures) labels.push_back(plan.runs[failed->index].label());
     write_stderr(fmt::format("\nfailed, {}: {}\n", how.first, fmt::join(labels, ", ")));
-    if (!how.second.empty()) write_stderr(fmt::format("the end of {}:\n{}\n", runs.front()->log.string(), how.second));
+    const FailedRun& first = *failures.front();
+    if (first.log_tail.empty()) continue;
+    write_stderr(fmt::format("the end of {}:\n{}\n", plan.runs[first.index].log.string(), first.log_tail));
   }
 }
 
