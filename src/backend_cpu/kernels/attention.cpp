@@ -35,10 +35,11 @@ NG_HD void scores_of(const AttentionHead& head, const float* rows, const float* 
 /// over plus theirs, and in `carry` the factor for what was summed before.
 NG_HD float softmax_row(float* scores, std::int64_t seen, std::int64_t keys, const AttentionHead& head, float* maximum,
                         float sum, float* carry) {
+  const float scale = head.exponent_scale;  // in a register: for all the compiler knows, scores might lie over head
   const float best = largest_of(scores, seen, *maximum);
-  *carry = exp2_rn(mul_rn(sub_rn(*maximum, best), head.exponent_scale));
+  *carry = exp2_rn(mul_rn(sub_rn(*maximum, best), scale));
   *maximum = best;
-  for (std::int64_t i = 0; i < seen; ++i) scores[i] = exp2_rn(mul_rn(sub_rn(scores[i], best), head.exponent_scale));
+  for (std::int64_t i = 0; i < seen; ++i) scores[i] = exp2_rn(mul_rn(sub_rn(scores[i], best), scale));
   const float total = fma_rn(sum, *carry, sum_of_chains(scores, seen));
   if (head.round_probabilities)
     for (std::int64_t i = 0; i < seen; ++i) scores[i] = round_to_bf16(scores[i]);
