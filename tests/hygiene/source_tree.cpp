@@ -51,7 +51,8 @@ std::vector<std::string> folders_with_files(const std::vector<std::string>& fold
     for (auto entry = fs::recursive_directory_iterator(checkout() / folder); entry != fs::recursive_directory_iterator();
          ++entry) {
       const std::string name = entry->path().filename().string();
-      if (entry->is_directory() && (name.starts_with('.') || name == "__pycache__")) {
+      const bool made = name == "__pycache__" || name == "runs" || name == "report";  // by Python, by a study
+      if (entry->is_directory() && (name.starts_with('.') || made)) {
         entry.disable_recursion_pending();
       } else if (entry->is_regular_file()) {
         found.insert(fs::relative(entry->path().parent_path(), checkout()).generic_string());
