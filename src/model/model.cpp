@@ -109,7 +109,7 @@ Tensor Model::attention_block(const StepContext& context, const Batch& batch, Ed
   saved.attn_input = forms(context, qkv_edges, Operand::activation, h, RowGroups{});
   saved.qkv = linear(context, qkv_edges, parameters_.layer(layer, "attn_qkv"), saved.attn_input, kinds.gemm_output, {});
   const AttentionShape shape = attention_shape(config_, batch);
-  backend_.rope(shape, rope_table_.view, saved.qkv.view, false);
+  backend_.rope(shape, row_slice(rope_table_.view, 0, shape.sequence_length), saved.qkv.view, false);
   saved.attn_out = activation(kinds.gemm_output, config_.heads * config_.head_dim, batch);
   saved.log_sum_exp = backend_.tensor(Dtype::f32, x.view.rows, config_.heads);
   backend_.attention(shape, saved.qkv.view, saved.attn_out.view, saved.log_sum_exp.view);
@@ -208,7 +208,7 @@ void Model::backward(const StepContext& context, const Batch& batch, Edges& edge
                     dx, d_attn.view);
     Tensor d_qkv = activation(kinds.gemm_output, config_.qkv_width(), batch);
     backend_.attention_backward(shape, kept.qkv.view, kept.attn_out.view, kept.log_sum_exp.view, d_attn.view, d_qkv.view);
-    backend_.rope(shape, rope_table_.view, d_qkv.view, true);
+    backend_.rope(shape, row_slice(rope_table_.view, 0, shape.sequence_length), d_qkv.view, true);
     dh = activation(kinds.gemm_output, config_.hidden, batch);
     linear_backward(context, edges.linear(layer, Linear::attn_qkv), parameters_.layer(layer, "attn_qkv"), kept.attn_input,
                     d_qkv, dh.view);

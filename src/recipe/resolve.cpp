@@ -90,7 +90,11 @@ void check_hadamard(const RecipeGemm& gemm, const GemmSpec& spec, const Edge& ed
     throw UserError(fmt::format("{}: hadamard acts on both operands, but {} of {}/{} is not quantized", gemm.place,
                                 name_of(a ? operand_b(edge.gemm) : operand_a(edge.gemm)),
                                 linear_name(edge.layer, edge.linear), name_of(edge.gemm)));
-  // wgrad contracts over tokens, which the model pads.
+  if (edge.gemm == Gemm::wgrad && gemm.hadamard.size > kRowPadding)
+    throw UserError(
+        fmt::format("{}: hadamard of size {} on wgrad is longer than the {} rows that experts are padded to",
+                    gemm.place, gemm.hadamard.size, kRowPadding));
+  // wgrad contracts over tokens: token_multiple().
   const std::int64_t length = edge.gemm == Gemm::fprop ? shape.in : edge.gemm == Gemm::dgrad ? shape.out : 0;
   if (length % gemm.hadamard.size != 0)
     throw UserError(fmt::format("{}: hadamard of size {} does not divide the contraction of {}/{}, {}", gemm.place,
@@ -171,6 +175,16 @@ const LinearSpec& ResolvedRecipe::linear(std::int64_t layer, Linear which) const
   const Entry& entry = entries_[index(layer, which)];
   NG_CHECK(entry.present, linear_name(layer, which), " is not part of the model");
   return entry.spec;
+}
+
+std::int64_t ResolvedRecipe::token_multiple() const {
+  std::int64_t multiple = 1;
+  for (const Entry& entry : entries_) {
+    const GemmSpec& wgrad = entry.spec.gemm[static_cast<int>(Gemm::wgrad)];
+    if (entry.present && wgrad.a.kind == OperandKind::quantized)
+      multiple = std::max<std::int64_t>(multiple, wgrad.a.quantizer.hadamard.size);
+  }
+  return multiple;
 }
 
 double ResolvedRecipe::quantized_share() const {

@@ -109,6 +109,12 @@ RunPlanned plan_run(const RunRequest& request) {
     throw UserError(fmt::format("sequence_length {} is longer than the model's context of {} ({}, key 'context')",
                                 plan.training.sequence_length, plan.model.context, request.model_path));
 
+  const std::int64_t tokens = plan.training.tokens_per_step() / plan.training.micro_batches;
+  if (tokens % plan.resolved.token_multiple() != 0)
+    throw UserError(fmt::format("{}: its Hadamard transform of size {} on wgrad does not divide the {} tokens of a micro-batch (batch * sequence_length / "
+                                "micro_batches)",
+                                request.recipe_path, plan.resolved.token_multiple(), tokens));
+
   Json identity = Json::object();
   identity["model"] = plan.model.to_json();
   identity["recipe"] = plan.resolved.to_json();

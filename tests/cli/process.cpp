@@ -39,6 +39,7 @@ using Clock = std::chrono::steady_clock;
     const rlimit limit{bytes, bytes};
     if (setrlimit(RLIMIT_FSIZE, &limit) != 0) _exit(127);
   }
+  if (options.as_nobody && geteuid() == 0 && (setgid(65534) != 0 || setuid(65534) != 0)) _exit(127);
   std::vector<char*> argv;
   std::string program = NG_PROGRAM;
   argv.push_back(program.data());

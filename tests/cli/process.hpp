@@ -22,6 +22,7 @@ struct ProcessOptions {
   std::filesystem::path folder;         ///< working directory; empty: the source tree
   std::string stdout_file;              ///< stdout goes there instead of into Outcome::out
   std::optional<long> file_size_limit;  ///< RLIMIT_FSIZE in bytes: a disk that is full
+  bool as_nobody = false;               ///< when root: as the user `nobody`, whom permissions bind
   int timeout_seconds = 120;
 };
 

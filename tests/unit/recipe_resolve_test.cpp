@@ -98,6 +98,7 @@ hadamard = { size = 16, signs = "te_fixed" }
   EXPECT_EQ(spec.gemm[2].a.quantizer.hadamard, wanted);
   EXPECT_EQ(spec.gemm[2].b.quantizer.hadamard, wanted);
   EXPECT_EQ(spec.gemm[0].a.quantizer.hadamard.size, 0);
+  EXPECT_EQ(r.token_multiple(), 16);
   EXPECT_EQ(r.linear(1, Linear::router).gemm[2].a.kind, OperandKind::bf16);  // neither operand: no transform
 }
 
@@ -119,6 +120,9 @@ TEST(Resolve, RefusesSilentlyWrongProducts) {
       {outside + "{ use = \"a\" } ]\n[quantizer]\na = { like = \"mxfp4\" }\n[gemm.fprop]\nhadamard = { size = 64, "
                  "signs = \"none\" }",
        {"size 64 does not divide", "layer.1/fc2/fprop, 32"}},
+      {outside + "{ use = \"a\" } ]\n[quantizer]\na = { like = \"mxfp4\" }\n[gemm.wgrad]\nhadamard = { size = 64, "
+                 "signs = \"none\" }",
+       {"size 64 on wgrad is longer than the 32 rows"}},
       {outside + "{ use = \"a\" } ]\n[quantizer]\na = { like = \"fp4_channel\" }",
        {"varies along the contraction axis inside a step"}},
       {outside + "{ use = \"a\" } ]\n[quantizer]\na = { like = \"fp8_1x128\", tile = [1, 32] }",

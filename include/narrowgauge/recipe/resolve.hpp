@@ -19,6 +19,9 @@ namespace ng {
 /// The layer number of embedding and head.
 constexpr std::int64_t kOutsideLayers = -1;
 
+/// The model pads the rows of each expert with zeros to a multiple of this: no transform of wgrad can be longer.
+constexpr std::int64_t kRowPadding = 32;
+
 /// Share of all GEMM FLOPs of a training step (forward and backward; attention's own products not counted) that one
 /// pair of operand formats takes.
 struct FormatShare {
@@ -42,6 +45,9 @@ class ResolvedRecipe {
   [[nodiscard]] Json to_json() const;
   /// SHA-256 of the canonical text of to_json, in hexadecimal.
   [[nodiscard]] std::string digest() const;
+  /// The number of tokens in a pass must be a multiple of this: the largest Hadamard transform of wgrad, which runs along
+  /// them; 1 without one.
+  [[nodiscard]] std::int64_t token_multiple() const;
   /// Share of the FLOPs whose operands are both quantized.
   [[nodiscard]] double quantized_share() const;
 
