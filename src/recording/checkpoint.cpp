@@ -44,7 +44,7 @@ class ContentDigest {
     piece(name_of(dtype));
     piece(shape_text(shape));
     piece_length(bytes.size());
-    sha_.update(bytes);
+    if (!bytes.empty()) sha_.update(bytes);
   }
   void text(std::string_view name, std::string_view text) {
     piece("text");
