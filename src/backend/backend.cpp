@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
+//
+// What every backend shares: tensors from its memory, and the merging of measures.
 #include "narrowgauge/backend/backend.hpp"
 
 #include <algorithm>
@@ -25,11 +27,11 @@ void merge(MeasureSums& into, const MeasureSums& part) {
   into.max_abs_error = std::max(into.max_abs_error, part.max_abs_error);
   into.max_rel_error = std::max(into.max_rel_error, part.max_rel_error);
   constexpr double MeasureSums::*kSums[] = {
-      &MeasureSums::count,          &MeasureSums::nonzero,        &MeasureSums::error2,
-      &MeasureSums::square,         &MeasureSums::decoded2,       &MeasureSums::product,
-      &MeasureSums::signed_error,   &MeasureSums::absolute,       &MeasureSums::underflow,
-      &MeasureSums::saturated,      &MeasureSums::scale_count,    &MeasureSums::scale_log2_sum,
-      &MeasureSums::double_error2,  &MeasureSums::double_total2,  &MeasureSums::single_total2,
+      &MeasureSums::count,          &MeasureSums::nonzero,       &MeasureSums::error2,
+      &MeasureSums::square,         &MeasureSums::decoded2,      &MeasureSums::product,
+      &MeasureSums::signed_error,   &MeasureSums::absolute,      &MeasureSums::underflow,
+      &MeasureSums::saturated,      &MeasureSums::scale_count,   &MeasureSums::scale_log2_sum,
+      &MeasureSums::double_error2,  &MeasureSums::double_total2, &MeasureSums::single_total2,
       &MeasureSums::double_changed,
   };
   static_assert(sizeof(MeasureSums) == (std::size(kSums) + 4) * sizeof(double), "a new sum is merged here");

@@ -34,7 +34,8 @@ class PaddedRows {
     }
   }
   /// Writes them, each times `factor` (1: as they are), rounded once more to the view's dtype. The rows are spent.
-  void store(const CpuKernels& kernels, float factor, const TensorView& view, std::int64_t first, std::int64_t col) const {
+  void store(const CpuKernels& kernels, float factor, const TensorView& view, std::int64_t first,
+             std::int64_t col) const {
     const TensorView target = col_slice(row_slice(view, first, rows_), col, cols_);
     for (std::int64_t r = 0; r < rows_; ++r) {
       kernels.scale(factor, row(r), row(r), cols_);
@@ -73,8 +74,8 @@ struct Geometry {
   PaddedRows rows() const { return PaddedRows(length, D, stride); }
   AttentionHead head(const PaddedRows& q, const PaddedRows& k, const PaddedRows& v, const float* k_transposed,
                      const float* v_transposed, Dtype dtype) const {
-    return {q.data(), k.data(), v.data(), k_transposed, v_transposed, stride, transposed_stride, length, D,
-            exponent_scale, dtype == Dtype::bf16};
+    return {q.data(),          k.data(), v.data(), k_transposed,   v_transposed,        stride,
+            transposed_stride, length,   D,        exponent_scale, dtype == Dtype::bf16};
   }
 };
 

@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
+//
+// Memory of the CPU backend, and the operations that only move or add.
 #include "cpu_backend.hpp"
 
 #include <cstring>

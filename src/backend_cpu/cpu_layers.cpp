@@ -65,7 +65,8 @@ void CpuBackend::rms_norm_backward(const TensorView& x, const TensorView& gain, 
   float* const dg = list_of_floats(d_gain, x.cols);
   // First, since dx may be the memory of dy.
   pool_.parallel_ranges(x.cols, kPieceCols, [&](std::int64_t begin, std::int64_t end) {
-    const RowAccess x_rows(kernels_, col_slice(x, begin, end - begin)), dy_rows(kernels_, col_slice(dy, begin, end - begin));
+    const RowAccess x_rows(kernels_, col_slice(x, begin, end - begin)),
+        dy_rows(kernels_, col_slice(dy, begin, end - begin));
     for (std::int64_t t = 0; t < x.rows; ++t)
       kernels_.gain_gradient(x_rows.load(t), saved[t], dy_rows.load(t), dg + begin, end - begin);
   });

@@ -77,9 +77,13 @@ void CpuBackend::cross_entropy(const TensorView& logits, const TensorView& targe
   });
 }
 
-double CpuBackend::sum_of_squares(const TensorView& x) { return long_sum(kernels_, pool_, x, kernels_.square_leaves); }
+double CpuBackend::sum_of_squares(const TensorView& x) {
+  return long_sum(kernels_, pool_, x, kernels_.square_leaves);
+}
 
-double CpuBackend::sum(const TensorView& x) { return long_sum(kernels_, pool_, x, kernels_.sum_leaves); }
+double CpuBackend::sum(const TensorView& x) {
+  return long_sum(kernels_, pool_, x, kernels_.sum_leaves);
+}
 
 void CpuBackend::adamw(const AdamWSpec& spec, const StepScalars& scalars, const ParameterUpdate& update) {
   const std::int64_t count = update.master.count();

@@ -27,7 +27,8 @@ void choose_top_k(const float* p, std::int64_t E, std::int64_t K, std::int32_t* 
 }
 
 /// Numbers the rows by (expert, token, slot), each expert's padded to `alignment`.
-void number_rows(const RouterSpec& spec, const Placement& tokens, std::int64_t T, Routing& routing, CpuBackend& backend) {
+void number_rows(const RouterSpec& spec, const Placement& tokens, std::int64_t T, Routing& routing,
+                 CpuBackend& backend) {
   const std::int64_t E = spec.experts;
   const std::int64_t K = spec.top_k;
   const std::int32_t* const expert = routing.expert.view.as<std::int32_t>();
@@ -68,7 +69,9 @@ std::vector<double> mean_probabilities(const float* p, std::int64_t T, std::int6
   return means;
 }
 
-std::int64_t tokens_of(const Routing& routing) { return routing.probabilities.view.rows; }
+std::int64_t tokens_of(const Routing& routing) {
+  return routing.probabilities.view.rows;
+}
 
 }  // namespace
 
@@ -125,8 +128,8 @@ Routing CpuBackend::route(const RouterSpec& spec, const TensorView& logits, cons
     return mul_rn(lse, lse);
   });
   routing.z_loss = mul_rn(static_cast<double>(spec.z_coefficient), div_rn(z, count));
-  routing.entropy =
-      div_rn(tree_sum(T, [&](std::int64_t t) { return static_cast<double>(entropy[static_cast<std::size_t>(t)]); }), count);
+  routing.entropy = div_rn(
+      tree_sum(T, [&](std::int64_t t) { return static_cast<double>(entropy[static_cast<std::size_t>(t)]); }), count);
   return routing;
 }
 

@@ -23,7 +23,9 @@ inline void check_shape(const TensorView& view, std::int64_t rows, std::int64_t 
   NG_CHECK_EQ(view.cols, cols);
 }
 
-inline bool is_contiguous(const TensorView& view) { return view.rows <= 1 || view.stride == view.cols; }
+inline bool is_contiguous(const TensorView& view) {
+  return view.rows <= 1 || view.stride == view.cols;
+}
 
 /// A contiguous list of `count` elements of the given type, whatever its shape.
 template <class T>
@@ -40,15 +42,20 @@ inline float* list_of_floats(const TensorView& view, std::int64_t count) {
 
 /// Element `index`, in row-major order, of a view of integers.
 inline std::int64_t integer_at(const TensorView& view, std::int64_t index) {
-  const std::byte* at =
-      view.row(index / view.cols) + static_cast<std::size_t>(index % view.cols) * size_of(view.dtype);
+  const std::byte* at = view.row(index / view.cols) + static_cast<std::size_t>(index % view.cols) * size_of(view.dtype);
   switch (view.dtype) {
-    case Dtype::u8: return *reinterpret_cast<const std::uint8_t*>(at);
-    case Dtype::u16: return *reinterpret_cast<const std::uint16_t*>(at);
-    case Dtype::u32: return *reinterpret_cast<const std::uint32_t*>(at);
-    case Dtype::i32: return *reinterpret_cast<const std::int32_t*>(at);
-    case Dtype::i64: return *reinterpret_cast<const std::int64_t*>(at);
-    default: break;
+    case Dtype::u8:
+      return *reinterpret_cast<const std::uint8_t*>(at);
+    case Dtype::u16:
+      return *reinterpret_cast<const std::uint16_t*>(at);
+    case Dtype::u32:
+      return *reinterpret_cast<const std::uint32_t*>(at);
+    case Dtype::i32:
+      return *reinterpret_cast<const std::int32_t*>(at);
+    case Dtype::i64:
+      return *reinterpret_cast<const std::int64_t*>(at);
+    default:
+      break;
   }
   NG_CHECK(false, "not integers: ", name_of(view.dtype));
   return 0;
@@ -57,7 +64,8 @@ inline std::int64_t integer_at(const TensorView& view, std::int64_t index) {
 /// Scratch for `count` floats, not initialised.
 class FloatScratch {
  public:
-  explicit FloatScratch(std::int64_t count) : data_(new float[static_cast<std::size_t>(std::max<std::int64_t>(count, 1))]) {}
+  explicit FloatScratch(std::int64_t count)
+      : data_(new float[static_cast<std::size_t>(std::max<std::int64_t>(count, 1))]) {}
   float* get() const { return data_.get(); }
 
  private:
@@ -70,7 +78,8 @@ class RowAccess {
  public:
   RowAccess(const CpuKernels& kernels, const TensorView& view) : kernels_(kernels), view_(view) {
     check_real(view);
-    if (view.dtype == Dtype::bf16) scratch_.reset(new float[static_cast<std::size_t>(std::max<std::int64_t>(view.cols, 1))]);
+    if (view.dtype == Dtype::bf16)
+      scratch_.reset(new float[static_cast<std::size_t>(std::max<std::int64_t>(view.cols, 1))]);
   }
 
   /// The values of row r.

@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
+//
+// Sleeping workers, woken once per loop; pieces are handed out by one counter.
 #include "thread_pool.hpp"
 
 #include <algorithm>
@@ -86,9 +88,13 @@ ThreadPool::ThreadPool(int threads) : state_(std::make_unique<State>()) {
   }
 }
 
-ThreadPool::~ThreadPool() { state_->end(); }
+ThreadPool::~ThreadPool() {
+  state_->end();
+}
 
-int ThreadPool::threads() const { return static_cast<int>(state_->workers.size()) + 1; }
+int ThreadPool::threads() const {
+  return static_cast<int>(state_->workers.size()) + 1;
+}
 
 void ThreadPool::parallel_for(std::int64_t count, const std::function<void(std::int64_t)>& work) {
   if (count <= 0) return;

@@ -6,7 +6,9 @@
 
 namespace ng {
 
-std::string cuda_absent_reason() { return "this program was built without CUDA"; }
+std::string cuda_absent_reason() {
+  return "this program was built without CUDA";
+}
 
 std::unique_ptr<Backend> make_cuda_backend(const BackendOptions& /*options*/) {
   throw UserError("no CUDA backend: " + cuda_absent_reason() +

@@ -16,8 +16,12 @@ constexpr ng::AttentionShape kShapes[] = {
     {2, 16, 2, 2, 8}, {1, 1, 1, 1, 2}, {1, 65, 4, 2, 6}, {3, 70, 2, 1, 32}, {1, 200, 3, 3, 10},
 };
 
-std::int64_t cols_of(const ng::AttentionShape& s) { return (s.heads + 2 * s.kv_heads) * s.head_dim; }
-std::int64_t tokens_of(const ng::AttentionShape& s) { return s.sequences * s.sequence_length; }
+std::int64_t cols_of(const ng::AttentionShape& s) {
+  return (s.heads + 2 * s.kv_heads) * s.head_dim;
+}
+std::int64_t tokens_of(const ng::AttentionShape& s) {
+  return s.sequences * s.sequence_length;
+}
 
 /// Causal attention in double; out [T, H*D].
 Doubles plain_attention(const ng::AttentionShape& s, const Doubles& qkv) {
@@ -65,9 +69,13 @@ float chain_dot(const float* a, const float* b, std::size_t n) {
   return sum;
 }
 
-Floats floats_of(const Doubles& values) { return Floats(values.begin(), values.end()); }
+Floats floats_of(const Doubles& values) {
+  return Floats(values.begin(), values.end());
+}
 
-float constant(double value) { return static_cast<float>(value); }
+float constant(double value) {
+  return static_cast<float>(value);
+}
 
 /// The written order, one query after the other. Outputs in FP32 before the rounding to out's dtype.
 struct Written {
@@ -137,7 +145,8 @@ struct Written {
 };
 
 Doubles rounded_to(Backend& b, Dtype dtype, const Floats& values) {
-  return values_of(b, from_values(b, dtype, 1, static_cast<std::int64_t>(values.size()), Doubles(values.begin(), values.end())));
+  return values_of(
+      b, from_values(b, dtype, 1, static_cast<std::int64_t>(values.size()), Doubles(values.begin(), values.end())));
 }
 
 TEST(Attention, FollowsTheWrittenOrder) {
@@ -145,8 +154,10 @@ TEST(Attention, FollowsTheWrittenOrder) {
   for (const ng::AttentionShape& s : kShapes) {
     for (const Dtype dtype : {Dtype::f32, Dtype::bf16}) {
       const std::int64_t T = tokens_of(s);
-      const Tensor qkv = random_tensor(*b, dtype, T, cols_of(s), 1, 2.0), out = b->tensor(dtype, T, s.heads * s.head_dim);
-      const Tensor lse = b->tensor(Dtype::f32, T, s.heads), d_out = random_tensor(*b, dtype, T, s.heads * s.head_dim, 2);
+      const Tensor qkv = random_tensor(*b, dtype, T, cols_of(s), 1, 2.0),
+                   out = b->tensor(dtype, T, s.heads * s.head_dim);
+      const Tensor lse = b->tensor(Dtype::f32, T, s.heads),
+                   d_out = random_tensor(*b, dtype, T, s.heads * s.head_dim, 2);
       const Tensor d_qkv = b->tensor(dtype, T, cols_of(s));
       b->attention(s, qkv.view, out.view, lse.view);
       b->attention_backward(s, qkv.view, out.view, lse.view, d_out.view, d_qkv.view);
@@ -164,14 +175,16 @@ TEST(Attention, IsCausalAttention) {
   const auto b = cpu();
   for (const ng::AttentionShape& s : kShapes) {
     const std::int64_t T = tokens_of(s);
-    const Tensor qkv = random_tensor(*b, Dtype::f32, T, cols_of(s), 3), out = b->tensor(Dtype::f32, T, s.heads * s.head_dim);
+    const Tensor qkv = random_tensor(*b, Dtype::f32, T, cols_of(s), 3),
+                 out = b->tensor(Dtype::f32, T, s.heads * s.head_dim);
     const Tensor lse = b->tensor(Dtype::f32, T, s.heads);
     b->attention(s, qkv.view, out.view, lse.view);
     // Scores are below 3*D in magnitude sum and carry D roundings, so exponents are off by about D * 3 sqrt(D) half
     // units; sums of up to 200 positive terms add 200/8 roundings, the chain over keys 200 of values below 5.
     const double D = static_cast<double>(s.head_dim);
     const double bound = 5.0 * kHalfUlpF32 * (3.0 * D * std::sqrt(D) + static_cast<double>(s.sequence_length) + 20.0);
-    expect_near(values_of(*b, out), plain_attention(s, values_of(*b, qkv)), [&](std::size_t) { return bound; }, "out");
+    expect_near(
+        values_of(*b, out), plain_attention(s, values_of(*b, qkv)), [&](std::size_t) { return bound; }, "out");
   }
 }
 
@@ -179,8 +192,10 @@ TEST(Attention, BackwardIsTheDerivative) {
   const auto b = cpu();
   for (const ng::AttentionShape s : {ng::AttentionShape{2, 5, 4, 2, 4}, ng::AttentionShape{1, 67, 2, 1, 2}}) {
     const std::int64_t T = tokens_of(s);
-    const Tensor qkv = random_tensor(*b, Dtype::f32, T, cols_of(s), 4), out = b->tensor(Dtype::f32, T, s.heads * s.head_dim);
-    const Tensor lse = b->tensor(Dtype::f32, T, s.heads), d_out = random_tensor(*b, Dtype::f32, T, s.heads * s.head_dim, 5);
+    const Tensor qkv = random_tensor(*b, Dtype::f32, T, cols_of(s), 4),
+                 out = b->tensor(Dtype::f32, T, s.heads * s.head_dim);
+    const Tensor lse = b->tensor(Dtype::f32, T, s.heads),
+                 d_out = random_tensor(*b, Dtype::f32, T, s.heads * s.head_dim, 5);
     const Tensor d_qkv = b->tensor(Dtype::f32, T, cols_of(s));
     b->attention(s, qkv.view, out.view, lse.view);
     b->attention_backward(s, qkv.view, out.view, lse.view, d_out.view, d_qkv.view);
@@ -190,7 +205,8 @@ TEST(Attention, BackwardIsTheDerivative) {
     // Chains of up to 2*67 terms whose magnitudes sum to below 100; p and ds carry about 30 half units each.
     const double bound = 100.0 * 64.0 * kHalfUlpF32 + 1e-6;
     EXPECT_GT(largest_magnitude(expected), 100.0 * bound);  // zeros would not pass
-    expect_near(values_of(*b, d_qkv), expected, [&](std::size_t) { return bound; }, "d_qkv");
+    expect_near(
+        values_of(*b, d_qkv), expected, [&](std::size_t) { return bound; }, "d_qkv");
   }
 }
 
@@ -213,7 +229,8 @@ TEST(Attention, LargeScoresStayFinite) {
   const auto b = cpu();
   const ng::AttentionShape s{1, 128, 1, 1, 4};
   const Tensor qkv = random_tensor(*b, Dtype::f32, 128, 12, 7, 100.0);
-  const Tensor out = b->tensor(Dtype::f32, 128, 4), lse = b->tensor(Dtype::f32, 128, 1), d = b->tensor(Dtype::f32, 128, 12);
+  const Tensor out = b->tensor(Dtype::f32, 128, 4), lse = b->tensor(Dtype::f32, 128, 1),
+               d = b->tensor(Dtype::f32, 128, 12);
   b->attention(s, qkv.view, out.view, lse.view);
   b->attention_backward(s, qkv.view, out.view, lse.view, out.view, d.view);
   for (const double v : values_of(*b, out)) EXPECT_TRUE(std::isfinite(v));

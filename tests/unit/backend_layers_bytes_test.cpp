@@ -29,8 +29,10 @@ Bytes embedding(Backend& b, Dtype dtype, std::int64_t T, std::int64_t C) {
 }
 
 Bytes rms_norm(Backend& b, Dtype dtype, std::int64_t T, std::int64_t C) {
-  const Tensor x = random_tensor(b, dtype, T, C, 3), gain = random_tensor(b, Dtype::f32, 1, C, 4), y = b.tensor(dtype, T, C);
-  const Tensor rstd = b.tensor(Dtype::f32, 1, T), dy = random_tensor(b, dtype, T, C, 5), dx = random_tensor(b, dtype, T, C, 6);
+  const Tensor x = random_tensor(b, dtype, T, C, 3), gain = random_tensor(b, Dtype::f32, 1, C, 4),
+               y = b.tensor(dtype, T, C);
+  const Tensor rstd = b.tensor(Dtype::f32, 1, T), dy = random_tensor(b, dtype, T, C, 5),
+               dx = random_tensor(b, dtype, T, C, 6);
   const Tensor dg = b.zeros(Dtype::f32, 1, C);
   Bytes bytes;
   b.rms_norm(x.view, gain.view, 1e-5f, y.view, rstd.view);
@@ -53,7 +55,8 @@ Bytes add_and_cast(Backend& b, Dtype dtype, std::int64_t T, std::int64_t C) {
 }
 
 Bytes swiglu(Backend& b, Dtype dtype, std::int64_t T, std::int64_t C) {
-  const Tensor x = random_tensor(b, dtype, T, 2 * C, 9, 20.0), y = b.tensor(dtype, T, C), dx = b.tensor(dtype, T, 2 * C);
+  const Tensor x = random_tensor(b, dtype, T, 2 * C, 9, 20.0), y = b.tensor(dtype, T, C),
+               dx = b.tensor(dtype, T, 2 * C);
   Bytes bytes;
   b.swiglu(x.view, y.view);
   b.swiglu_backward(x.view, y.view, dx.view);
@@ -88,15 +91,16 @@ Bytes routing(Backend& b, Dtype dtype, std::int64_t T, std::int64_t C) {
     const Tensor logits = random_tensor(b, Dtype::f32, T, 11, 13, 3.0), x = random_tensor(b, dtype, T, C, 14);
     const ng::Routing r = b.route(spec, logits.view, {T, 11, 0, 0, nullptr});
     const Tensor rows = b.tensor(dtype, r.rows, C), y = b.tensor(dtype, T, C), dy = random_tensor(b, dtype, T, C, 15);
-    const Tensor d_rows = b.tensor(dtype, r.rows, C), dw = b.tensor(Dtype::f32, T, 3), dx = random_tensor(b, dtype, T, C, 16);
+    const Tensor d_rows = b.tensor(dtype, r.rows, C), dw = b.tensor(Dtype::f32, T, 3),
+                 dx = random_tensor(b, dtype, T, C, 16);
     const Tensor d_logits = b.tensor(Dtype::f32, T, 11);
     b.permute(r, x.view, rows.view);
     b.combine(r, rows.view, y.view);
     b.combine_backward(r, rows.view, dy.view, d_rows.view, dw.view);
     b.permute_backward(r, d_rows.view, dx.view, true);
     b.route_backward(spec, r, dw.view, 0.5f, d_logits.view);
-    for (const Tensor& t : {r.probabilities, r.expert, r.weight, r.row_of_slot, r.token_of_row, r.slot_of_row, r.log_sum_exp,
-                            rows, y, d_rows, dw, dx, d_logits})
+    for (const Tensor& t : {r.probabilities, r.expert, r.weight, r.row_of_slot, r.token_of_row, r.slot_of_row,
+                            r.log_sum_exp, rows, y, d_rows, dw, dx, d_logits})
       append(bytes, b, t);
     const double losses[] = {r.aux_loss, r.z_loss, r.entropy};
     const auto* raw = reinterpret_cast<const std::byte*>(losses);
@@ -106,7 +110,8 @@ Bytes routing(Backend& b, Dtype dtype, std::int64_t T, std::int64_t C) {
 }
 
 Bytes cross_entropy(Backend& b, Dtype dtype, std::int64_t T, std::int64_t V) {
-  const Tensor logits = random_tensor(b, dtype, T, V, 17, 3.0), loss = b.tensor(Dtype::f32, 1, T), d = b.tensor(dtype, T, V);
+  const Tensor logits = random_tensor(b, dtype, T, V, 17, 3.0), loss = b.tensor(Dtype::f32, 1, T),
+               d = b.tensor(dtype, T, V);
   std::vector<std::int32_t> targets;
   for (std::int64_t t = 0; t < T; ++t) targets.push_back(static_cast<std::int32_t>(t % V));
   b.cross_entropy(logits.view, integers(b, targets).view, 0.01f, loss.view, d.view);
@@ -117,7 +122,8 @@ Bytes cross_entropy(Backend& b, Dtype dtype, std::int64_t T, std::int64_t V) {
 }
 
 Bytes optimizer(Backend& b, Dtype dtype, std::int64_t T, std::int64_t C) {
-  const Tensor p = b.tensor(Dtype::f32, T, 7 * C), g = b.tensor(Dtype::f32, T, 7 * C), x = random_tensor(b, dtype, T, 7 * C, 18);
+  const Tensor p = b.tensor(Dtype::f32, T, 7 * C), g = b.tensor(Dtype::f32, T, 7 * C),
+               x = random_tensor(b, dtype, T, 7 * C, 18);
   const Tensor m = b.zeros(Dtype::f32, T, 7 * C), v = b.zeros(Dtype::f32, T, 7 * C);
   b.fill_normal(p.view, {1, ng::RandomPurpose::initial_weights, 2, 0}, 0.02);
   b.fill_normal(g.view, {1, ng::RandomPurpose::initial_weights, 3, 0}, 1e-3);
@@ -145,8 +151,8 @@ TEST_P(LayerBytes, AreEqualForThreadsAndInstructionSets) {
       for (const int threads : {1, 2, 3})
         for (const bool baseline : {false, true})
           EXPECT_TRUE(GetParam().run(*cpu(threads, baseline), dtype, rows, cols) == expected)
-              << threads << " threads, " << (baseline ? "baseline" : "best") << ", " << name_of(dtype) << " [" << rows << ", "
-              << cols << "]";
+              << threads << " threads, " << (baseline ? "baseline" : "best") << ", " << name_of(dtype) << " [" << rows
+              << ", " << cols << "]";
     }
   }
 }

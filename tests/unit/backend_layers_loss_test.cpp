@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Claim: cross entropy and its gradient, long sums, AdamW and initial values are those of backend.hpp: bit for bit where
-// an order is written, within derived bounds of double elsewhere.
-// Alone: bin/unit_backend_layers --gtest_filter='Loss*:Sums*:Optimizer*:Normal*'
+// Claim: cross entropy and its gradient, long sums, AdamW and initial values are those of backend.hpp: bit for bit
+// where an order is written, within derived bounds of double elsewhere. Alone: bin/unit_backend_layers
+// --gtest_filter='Loss*:Sums*:Optimizer*:Normal*'
 #include "narrowgauge/numerics/elementary.hpp"
 #include "narrowgauge/numerics/summation_order.hpp"
 #include "unit/backend_layers_support.hpp"
@@ -35,11 +35,14 @@ TEST(Loss, CrossEntropyAndItsDerivative) {
       plain_loss(at, static_cast<std::size_t>(V), targets, &expected);
       // The sum's V/8 roundings and exp's 4 enter through log; values below 16.
       const double relative = (40.0 + static_cast<double>(V) / 8.0) * kHalfUlpF32;
-      expect_near(values_of(*b, loss), expected, [&](std::size_t) { return 2.0 * relative; }, "loss");
+      expect_near(
+          values_of(*b, loss), expected, [&](std::size_t) { return 2.0 * relative; }, "loss");
       const Doubles gradient = differences(
           [&](const Doubles& v) { return 0.25 * plain_loss(v, static_cast<std::size_t>(V), targets, nullptr); }, at);
-      expect_near(values_of(*b, d), gradient, [&](std::size_t i) {
-        return 0.25 * relative + 1.01 * half_ulp(dtype) * std::abs(gradient[i]) + 1e-8; }, "d_logits");
+      expect_near(
+          values_of(*b, d), gradient,
+          [&](std::size_t i) { return 0.25 * relative + 1.01 * half_ulp(dtype) * std::abs(gradient[i]) + 1e-8; },
+          "d_logits");
 
       const Tensor only = b->tensor(Dtype::f32, 1, 3);
       b->cross_entropy(logits.view, target.view, 0.25f, only.view, TensorView{});
@@ -81,7 +84,8 @@ double written_sum(const Doubles& terms) {
 TEST(Sums, FollowTheTree) {
   const auto b = cpu();
   for (const Dtype dtype : {Dtype::f32, Dtype::bf16}) {
-    for (const auto& [rows, cols] : {std::pair<std::int64_t, std::int64_t>{0, 5}, {1, 1}, {3, 100}, {1, 2048}, {7, 5000}, {1, 70000}}) {
+    for (const auto& [rows, cols] :
+         {std::pair<std::int64_t, std::int64_t>{0, 5}, {1, 1}, {3, 100}, {1, 2048}, {7, 5000}, {1, 70000}}) {
       const Tensor wide = random_tensor(*b, dtype, rows, cols + 3, 2);
       for (const TensorView& x : {wide.view, col_slice(wide.view, 1, cols)}) {
         Doubles terms = values_of(*b, x);

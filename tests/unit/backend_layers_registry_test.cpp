@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Claim: backends are made by name, what is not there says why, memory is aligned and a request that cannot be met is an
-// error of the machine; sums of measures merge in order.
-// Alone: bin/unit_backend_layers --gtest_filter='Registry*:Memory*:Merge*'
+// Claim: backends are made by name, what is not there says why, memory is aligned and a request that cannot be met is
+// an error of the machine; sums of measures merge in order. Alone: bin/unit_backend_layers
+// --gtest_filter='Registry*:Memory*:Merge*'
 #include "narrowgauge/base/error.hpp"
 #include "unit/backend_layers_support.hpp"
 
@@ -51,7 +51,9 @@ TEST(Memory, IsAlignedAndCopiedWithStrides) {
 #define NG_TEST_SANITIZED
 #endif
 #if !defined(NG_TEST_SANITIZED)
-TEST(Memory, TooMuchIsAnErrorOfTheMachine) { EXPECT_THROW(cpu()->allocate(std::size_t{1} << 60), ng::MachineError); }
+TEST(Memory, TooMuchIsAnErrorOfTheMachine) {
+  EXPECT_THROW(cpu()->allocate(std::size_t{1} << 60), ng::MachineError);
+}
 #endif
 
 TEST(Merge, AddsSumsAndKeepsExtremes) {

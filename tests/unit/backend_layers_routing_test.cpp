@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Claim: route chooses the largest probabilities with ties to the lower expert, orders rows by (expert, token, slot) with
-// padding, and its losses and gradients are those of the formulas in double; rows move there and back as backend.hpp
-// says; padding changes no bit; two micro-batches see the logical slots of the whole.
-// Alone: bin/unit_backend_layers --gtest_filter='Routing*'
+// Claim: route chooses the largest probabilities with ties to the lower expert, orders rows by (expert, token, slot)
+// with padding, and its losses and gradients are those of the formulas in double; rows move there and back as
+// backend.hpp says; padding changes no bit; two micro-batches see the logical slots of the whole. Alone:
+// bin/unit_backend_layers --gtest_filter='Routing*'
 #include <algorithm>
 #include <numeric>
 
@@ -23,7 +23,9 @@ ng::RouterSpec spec_of(std::int64_t E, std::int64_t K, bool renormalize, std::in
   return spec;
 }
 
-ng::Placement whole(const TensorView& v) { return {v.rows, v.cols, 0, 0, nullptr}; }
+ng::Placement whole(const TensorView& v) {
+  return {v.rows, v.cols, 0, 0, nullptr};
+}
 
 struct Plain {
   Doubles p, weight, lse;
@@ -49,7 +51,8 @@ Plain plain_route(const ng::RouterSpec& spec, const Doubles& logits, const std::
     }
     std::vector<std::size_t> order(E);
     std::iota(order.begin(), order.end(), std::size_t{0});
-    std::stable_sort(order.begin(), order.end(), [&](std::size_t a, std::size_t c) { return r.p[t * E + a] > r.p[t * E + c]; });
+    std::stable_sort(order.begin(), order.end(),
+                     [&](std::size_t a, std::size_t c) { return r.p[t * E + a] > r.p[t * E + c]; });
     for (std::size_t k = 0; k < K; ++k) r.chosen.push_back(forced != nullptr ? (*forced)[t * K + k] : order[k]);
     double total = 0.0;
     for (std::size_t k = 0; k < K; ++k) total += r.p[t * E + r.chosen[t * K + k]];
@@ -85,7 +88,8 @@ TEST(Routing, IsThatOfDoubleLoops) {
         };
         expect_near(values_of(*b, r.probabilities), plain.p, within(plain.p), "probabilities");
         expect_near(values_of(*b, r.weight), plain.weight, within(plain.weight), "weight");
-        expect_near(values_of(*b, r.log_sum_exp), plain.lse, [&](std::size_t) { return 10.0 * relative; }, "log_sum_exp");
+        expect_near(
+            values_of(*b, r.log_sum_exp), plain.lse, [&](std::size_t) { return 10.0 * relative; }, "log_sum_exp");
         expect_same(values_of(*b, r.expert), Doubles(plain.chosen.begin(), plain.chosen.end()), "expert");
         EXPECT_NEAR(r.aux_loss, plain.aux, relative * plain.aux);
         EXPECT_NEAR(r.z_loss, plain.z, 40.0 * relative * std::max(plain.z, 0.1));
@@ -170,7 +174,8 @@ TEST(Routing, BackwardIsTheDerivative) {
           },
           at);
       // A dozen roundings and the softmax's 30, of terms below 4.
-      expect_near(values_of(*b, d_logits), expected, [](std::size_t) { return 4.0 * 42.0 * kHalfUlpF32 + 1e-7; }, "d_logits");
+      expect_near(
+          values_of(*b, d_logits), expected, [](std::size_t) { return 4.0 * 42.0 * kHalfUlpF32 + 1e-7; }, "d_logits");
     }
   }
 }
@@ -196,7 +201,8 @@ Moved move(Backend& b, Dtype dtype, std::int64_t alignment) {
   const Tensor logits = random_tensor(b, Dtype::f32, T, E, 7), x = random_tensor(b, dtype, T, C, 8);
   const ng::Routing r = b.route(spec_of(E, K, true, alignment), logits.view, whole(logits.view));
   const Tensor rows = b.tensor(dtype, r.rows, C), out = b.tensor(dtype, r.rows, C), y = b.tensor(dtype, T, C);
-  const Tensor dy = random_tensor(b, dtype, T, C, 9), d_out = b.tensor(dtype, r.rows, C), dw = b.tensor(Dtype::f32, T, K);
+  const Tensor dy = random_tensor(b, dtype, T, C, 9), d_out = b.tensor(dtype, r.rows, C),
+               dw = b.tensor(Dtype::f32, T, K);
   const Tensor dx = random_tensor(b, dtype, T, C, 10);
   b.permute(r, x.view, rows.view);
   b.add(rows.view, rows.view, out.view);
@@ -227,7 +233,8 @@ TEST(Routing, RowsMoveAsWritten) {
     const Doubles token = values_of(*b, r.token_of_row), xs = values_of(*b, x), moved = values_of(*b, rows);
     for (std::size_t row = 0; row < token.size(); ++row)
       for (std::size_t c = 0; c < static_cast<std::size_t>(C); ++c) {
-        const double expected = token[row] < 0 ? 0.0 : xs[static_cast<std::size_t>(token[row]) * static_cast<std::size_t>(C) + c];
+        const double expected =
+            token[row] < 0 ? 0.0 : xs[static_cast<std::size_t>(token[row]) * static_cast<std::size_t>(C) + c];
         EXPECT_EQ(moved[row * static_cast<std::size_t>(C) + c], expected);
       }
 
@@ -255,21 +262,23 @@ TEST(Routing, RowsMoveAsWritten) {
         }
         EXPECT_EQ(y.view.as<float>()[t * C + c], sum);
         EXPECT_EQ(fresh.view.as<float>()[t * C + c], back);
-        EXPECT_EQ(dx.view.as<float>()[t * C + c], static_cast<float>(before[static_cast<std::size_t>(t * C + c)]) + back);
+        EXPECT_EQ(dx.view.as<float>()[t * C + c],
+                  static_cast<float>(before[static_cast<std::size_t>(t * C + c)]) + back);
       }
       for (std::int64_t k = 0; k < K; ++k) {
         float chain[8] = {};
         for (std::int64_t c = 0; c < C; ++c)
-          chain[c % 8] = std::fma(dy.view.as<float>()[t * C + c],
-                                  result.view.as<float>()[row_of[t * K + k] * C + c], chain[c % 8]);
-        EXPECT_EQ(dw.view.as<float>()[t * K + k], ((chain[0] + chain[1]) + (chain[2] + chain[3])) +
-                                                      ((chain[4] + chain[5]) + (chain[6] + chain[7])));
+          chain[c % 8] = std::fma(dy.view.as<float>()[t * C + c], result.view.as<float>()[row_of[t * K + k] * C + c],
+                                  chain[c % 8]);
+        EXPECT_EQ(dw.view.as<float>()[t * K + k],
+                  ((chain[0] + chain[1]) + (chain[2] + chain[3])) + ((chain[4] + chain[5]) + (chain[6] + chain[7])));
       }
     }
     const Doubles d = values_of(*b, d_result);
     for (std::size_t row = 0; row < token.size(); ++row) {
       if (token[row] >= 0) continue;
-      for (std::size_t c = 0; c < static_cast<std::size_t>(C); ++c) EXPECT_EQ(d[row * static_cast<std::size_t>(C) + c], 0.0);
+      for (std::size_t c = 0; c < static_cast<std::size_t>(C); ++c)
+        EXPECT_EQ(d[row * static_cast<std::size_t>(C) + c], 0.0);
     }
   }
 }

@@ -35,7 +35,8 @@ TEST(Rows, NormIsThatOfDoubleLoops) {
         const Doubles expected = rms_norm(values_of(*b, x), values_of(*b, gain), static_cast<double>(1e-5f));
         // The sum of squares: C/8 + 4 roundings of positive terms, halved by the root; 6 more roundings; the output's.
         const double relative = (static_cast<double>(C) / 16.0 + 8.0) * kHalfUlpF32 + 1.01 * half_ulp(dtype);
-        expect_near(values_of(*b, y), expected, [&](std::size_t i) { return relative * std::abs(expected[i]); }, "y");
+        expect_near(
+            values_of(*b, y), expected, [&](std::size_t i) { return relative * std::abs(expected[i]); }, "y");
       }
     }
   }
@@ -48,16 +49,19 @@ TEST(Rows, NormBackwardIsTheDerivative) {
   const Tensor dy = random_tensor(*b, Dtype::f32, T, C, 5), y = b->tensor(Dtype::f32, T, C);
   const Tensor rstd = b->tensor(Dtype::f32, 1, T), dx = random_tensor(*b, Dtype::f32, T, C, 6);
   const Tensor d_gain = b->zeros(Dtype::f32, 1, C);
-  const Doubles xs = values_of(*b, x), gains = values_of(*b, gain), weights = values_of(*b, dy), before = values_of(*b, dx);
+  const Doubles xs = values_of(*b, x), gains = values_of(*b, gain), weights = values_of(*b, dy),
+                before = values_of(*b, dx);
   b->rms_norm(x.view, gain.view, 1e-5f, y.view, rstd.view);
   b->rms_norm_backward(x.view, gain.view, rstd.view, dy.view, dx.view, true, d_gain.view);
   const double epsilon = static_cast<double>(1e-5f);
-  Doubles expected = differences([&](const Doubles& v) { return weighted_sum(rms_norm(v, gains, epsilon), weights); }, xs);
+  Doubles expected =
+      differences([&](const Doubles& v) { return weighted_sum(rms_norm(v, gains, epsilon), weights); }, xs);
   for (std::size_t i = 0; i < expected.size(); ++i) expected[i] += before[i];
   // About a dozen roundings of terms below 40 in magnitude (rstd about 1, 19 products of four normal numbers).
   const auto bound = [](std::size_t) { return 12.0 * kHalfUlpF32 * 40.0 + 1e-7; };
   expect_near(values_of(*b, dx), expected, bound, "dx");
-  const Doubles dg = differences([&](const Doubles& v) { return weighted_sum(rms_norm(xs, v, epsilon), weights); }, gains);
+  const Doubles dg =
+      differences([&](const Doubles& v) { return weighted_sum(rms_norm(xs, v, epsilon), weights); }, gains);
   expect_near(values_of(*b, d_gain), dg, bound, "d_gain");
 
   const Tensor fresh = b->tensor(Dtype::f32, T, C);
@@ -92,7 +96,8 @@ TEST(Rows, GainGradientOfTwoMicroBatchesIsThatOfOne) {
   const std::int64_t T = 37, C = 70;
   for (const Dtype dtype : kDtypes) {
     const Tensor x = random_tensor(*b, dtype, T, C, 9), dy = random_tensor(*b, dtype, T, C, 10);
-    const Tensor gain = random_tensor(*b, Dtype::f32, 1, C, 11), rstd = b->tensor(Dtype::f32, 1, T), y = b->tensor(dtype, T, C);
+    const Tensor gain = random_tensor(*b, Dtype::f32, 1, C, 11), rstd = b->tensor(Dtype::f32, 1, T),
+                 y = b->tensor(dtype, T, C);
     b->rms_norm(x.view, gain.view, 1e-5f, y.view, rstd.view);
     const Tensor whole = b->zeros(Dtype::f32, 1, C), parts = b->zeros(Dtype::f32, 1, C);
     const Tensor dx = b->tensor(dtype, T, C), dx_parts = b->tensor(dtype, T, C);
@@ -129,7 +134,8 @@ TEST(Rows, EmbeddingReadsRowsAndItsBackwardAddsInTokenOrder) {
     for (std::size_t t = 0; t < ids.size(); ++t) {
       for (std::size_t c = 0; c < static_cast<std::size_t>(C); ++c) {
         double& sum = expected[static_cast<std::size_t>(ids[t]) * static_cast<std::size_t>(C) + c];
-        sum = static_cast<double>(static_cast<float>(sum) + static_cast<float>(gradient[t * static_cast<std::size_t>(C) + c]));
+        sum = static_cast<double>(static_cast<float>(sum) +
+                                  static_cast<float>(gradient[t * static_cast<std::size_t>(C) + c]));
       }
     }
     b->embedding_backward(id.view, dy.view, d.view);
@@ -145,12 +151,14 @@ TEST(Rows, EmbeddingReadsRowsAndItsBackwardAddsInTokenOrder) {
 TEST(Rows, AddRoundsOnce) {
   const auto b = cpu();
   for (const Dtype dtype : kDtypes) {
-    const Tensor x = random_tensor(*b, dtype, 3, 11, 15), y = random_tensor(*b, dtype, 3, 11, 16), out = b->tensor(dtype, 3, 11);
+    const Tensor x = random_tensor(*b, dtype, 3, 11, 15), y = random_tensor(*b, dtype, 3, 11, 16),
+                 out = b->tensor(dtype, 3, 11);
     b->add(x.view, y.view, out.view);
     Doubles sums = values_of(*b, x);
     const Doubles other = values_of(*b, y);
     for (std::size_t i = 0; i < sums.size(); ++i) sums[i] += other[i];  // exact in double but for tiny bits
-    expect_near(values_of(*b, out), sums, [&](std::size_t i) { return 1.001 * half_ulp(dtype) * std::abs(sums[i]); }, "sum");
+    expect_near(
+        values_of(*b, out), sums, [&](std::size_t i) { return 1.001 * half_ulp(dtype) * std::abs(sums[i]); }, "sum");
   }
 }
 
@@ -200,7 +208,8 @@ TEST(Rows, RopeTurnsPairsAndBack) {
     const auto bound = [&](std::size_t) { return 4.0 * (4.0 * kHalfUlpF32 + half_ulp(dtype)); };
     expect_near(values_of(*b, qkv), expected, bound, "turned");
     b->rope(shape, table.view, qkv.view, true);
-    expect_near(values_of(*b, qkv), before, [&](std::size_t i) { return 3.0 * bound(i); }, "turned back");
+    expect_near(
+        values_of(*b, qkv), before, [&](std::size_t i) { return 3.0 * bound(i); }, "turned back");
   }
 }
 
@@ -223,7 +232,8 @@ TEST(Rows, SwigluIsThatOfDoubleLoops) {
       const Doubles expected = swiglu(values_of(*b, x), static_cast<std::size_t>(F));
       // exp within 2 units (4 halves), add, divide, two products; the output's rounding.
       const double relative = 8.0 * kHalfUlpF32 + 1.01 * half_ulp(dtype);
-      expect_near(values_of(*b, y), expected, [&](std::size_t i) { return relative * std::abs(expected[i]); }, "y");
+      expect_near(
+          values_of(*b, y), expected, [&](std::size_t i) { return relative * std::abs(expected[i]); }, "y");
     }
   }
 }
@@ -235,10 +245,12 @@ TEST(Rows, SwigluBackwardIsTheDerivative) {
   const Tensor dx = b->tensor(Dtype::f32, R, 2 * F);
   b->swiglu_backward(x.view, dy.view, dx.view);
   const Doubles weights = values_of(*b, dy);
-  const Doubles expected = differences(
-      [&](const Doubles& v) { return weighted_sum(swiglu(v, static_cast<std::size_t>(F)), weights); }, values_of(*b, x));
+  const Doubles expected =
+      differences([&](const Doubles& v) { return weighted_sum(swiglu(v, static_cast<std::size_t>(F)), weights); },
+                  values_of(*b, x));
   // A dozen roundings of products below 60 (three normal numbers of deviations 1, 2, 1 and a slope below 1.1).
-  expect_near(values_of(*b, dx), expected, [](std::size_t) { return 12.0 * kHalfUlpF32 * 60.0 + 1e-7; }, "dx");
+  expect_near(
+      values_of(*b, dx), expected, [](std::size_t) { return 12.0 * kHalfUlpF32 * 60.0 + 1e-7; }, "dx");
 }
 
 TEST(Rows, StridedViewsAreLeftAloneOutside) {

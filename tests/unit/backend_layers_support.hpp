@@ -35,7 +35,9 @@ inline std::unique_ptr<Backend> cpu(int threads = 1, bool baseline = false) {
 /// Half a unit in the last place, relative.
 constexpr double kHalfUlpF32 = 0x1p-24;
 constexpr double kHalfUlpBf16 = 0x1p-8;
-inline double half_ulp(Dtype dtype) { return dtype == Dtype::bf16 ? kHalfUlpBf16 : kHalfUlpF32; }
+inline double half_ulp(Dtype dtype) {
+  return dtype == Dtype::bf16 ? kHalfUlpBf16 : kHalfUlpF32;
+}
 
 /// [rows, cols] of the given values, rounded to the dtype.
 inline Tensor from_values(Backend& b, Dtype dtype, std::int64_t rows, std::int64_t cols, const Doubles& values) {
@@ -92,7 +94,9 @@ inline Doubles values_of(const Backend& b, const TensorView& view) {
   }
   return values;
 }
-inline Doubles values_of(const Backend& b, const Tensor& t) { return values_of(b, t.view); }
+inline Doubles values_of(const Backend& b, const Tensor& t) {
+  return values_of(b, t.view);
+}
 
 inline std::vector<std::byte> bytes_of(const Backend& b, const TensorView& view) {
   std::vector<std::byte> bytes(static_cast<std::size_t>(view.count()) * ng::size_of(view.dtype));
@@ -106,8 +110,8 @@ inline void append(std::vector<std::byte>& to, const Backend& b, const Tensor& t
 }
 
 /// |actual - expected| <= tolerance(i) for every element.
-inline void expect_near(const Doubles& actual, const Doubles& expected, const std::function<double(std::size_t)>& tolerance,
-                        const char* what) {
+inline void expect_near(const Doubles& actual, const Doubles& expected,
+                        const std::function<double(std::size_t)>& tolerance, const char* what) {
   ASSERT_EQ(actual.size(), expected.size()) << what;
   int shown = 0;
   for (std::size_t i = 0; i < actual.size() && shown < 5; ++i) {
@@ -120,7 +124,8 @@ inline void expect_near(const Doubles& actual, const Doubles& expected, const st
 
 /// The bits of two lists of floats that are exact in double.
 inline void expect_same(const Doubles& actual, const Doubles& expected, const char* what) {
-  expect_near(actual, expected, [](std::size_t) { return 0.0; }, what);
+  expect_near(
+      actual, expected, [](std::size_t) { return 0.0; }, what);
 }
 
 inline double largest_magnitude(const Doubles& values) {

@@ -41,7 +41,11 @@ TEST(ThreadPool, RangesCoverEverythingInFixedPieces) {
 TEST(ThreadPool, PassesExceptionsOnAndGoesOn) {
   for (const int threads : {1, 4}) {
     ThreadPool pool(threads);
-    EXPECT_THROW(pool.parallel_for(100, [](std::int64_t i) { if (i == 37) throw std::runtime_error("37"); }), std::runtime_error);
+    EXPECT_THROW(pool.parallel_for(100,
+                                   [](std::int64_t i) {
+                                     if (i == 37) throw std::runtime_error("37");
+                                   }),
+                 std::runtime_error);
     std::atomic<int> done{0};
     pool.parallel_for(50, [&](std::int64_t) { ++done; });
     EXPECT_EQ(done.load(), 50);

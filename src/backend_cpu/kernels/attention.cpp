@@ -17,7 +17,9 @@ constexpr std::int64_t kQueries = kAttentionQueries;
 constexpr float kLog2E = 1.44269504f;
 constexpr float kMinusInfinity = -__builtin_inff();
 
-NG_HD std::int64_t smaller(std::int64_t a, std::int64_t b) { return a < b ? a : b; }
+NG_HD std::int64_t smaller(std::int64_t a, std::int64_t b) {
+  return a < b ? a : b;
+}
 
 /// Keys of the tile that begins at k0, of which there are `keys`, that query q may see.
 NG_HD std::int64_t visible(std::int64_t q, std::int64_t k0, std::int64_t keys) {

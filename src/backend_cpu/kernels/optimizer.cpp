@@ -61,8 +61,12 @@ NG_HD void leaves(const float* x, std::int64_t n, double* partials) {
   }
 }
 
-void sum_leaves(const float* x, std::int64_t n, double* partials) { leaves<false>(x, n, partials); }
-void square_leaves(const float* x, std::int64_t n, double* partials) { leaves<true>(x, n, partials); }
+void sum_leaves(const float* x, std::int64_t n, double* partials) {
+  leaves<false>(x, n, partials);
+}
+void square_leaves(const float* x, std::int64_t n, double* partials) {
+  leaves<true>(x, n, partials);
+}
 
 void normal(const RandomStream& stream, std::uint64_t first, double deviation, float* out, std::int64_t n) {
   for (std::int64_t i = 0; i < n; ++i) {

@@ -39,8 +39,8 @@ NG_HD float sum_of_chains(const float* x, std::int64_t n) {
   return pairwise(sum);
 }
 
-/// The largest of `start` and n elements. The order does not matter: NaN is passed over unless it is `start`, and either
-/// zero may come out where both are largest.
+/// The largest of `start` and n elements. The order does not matter: NaN is passed over unless it is `start`, and
+/// either zero may come out where both are largest.
 NG_HD float largest_of(const float* x, std::int64_t n, float start) {
   float best[kRowChains];
   for (float& b : best) b = start;

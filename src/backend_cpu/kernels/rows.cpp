@@ -30,7 +30,9 @@ void multiply_add(float weight, const float* x, float* out, std::int64_t n) {
   for (std::int64_t i = 0; i < n; ++i) out[i] = fma_rn(weight, x[i], out[i]);
 }
 
-float dot(const float* a, const float* b, std::int64_t n) { return dot_of_chains(a, b, n); }
+float dot(const float* a, const float* b, std::int64_t n) {
+  return dot_of_chains(a, b, n);
+}
 
 float rms_norm(const float* x, const float* gain, float epsilon, float* y, std::int64_t n) {
   const float mean = div_rn(dot_of_chains(x, x, n), static_cast<float>(n));

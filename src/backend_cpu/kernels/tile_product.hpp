@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Products of small matrices that are in cache already: no packing. c[m, n] = the fma chains of gemm.cpp in ascending k,
-// A with any strides, B row-major along the columns of c. Only for files compiled once per instruction set.
+// Products of small matrices that are in cache already: no packing. c[m, n] = the fma chains of gemm.cpp in ascending
+// k, A with any strides, B row-major along the columns of c. Only for files compiled once per instruction set.
 #pragma once
 
 #include <cstdint>
@@ -78,12 +78,23 @@ void tile_product(const TileProduct& p, std::int64_t m, std::int64_t n) {
     std::int64_t row = 0;
     for (; row + 6 <= m; row += 6) product_rows<6>(p, row, col);
     switch (m - row) {
-      case 5: product_rows<5>(p, row, col); break;
-      case 4: product_rows<4>(p, row, col); break;
-      case 3: product_rows<3>(p, row, col); break;
-      case 2: product_rows<2>(p, row, col); break;
-      case 1: product_rows<1>(p, row, col); break;
-      default: break;
+      case 5:
+        product_rows<5>(p, row, col);
+        break;
+      case 4:
+        product_rows<4>(p, row, col);
+        break;
+      case 3:
+        product_rows<3>(p, row, col);
+        break;
+      case 2:
+        product_rows<2>(p, row, col);
+        break;
+      case 1:
+        product_rows<1>(p, row, col);
+        break;
+      default:
+        break;
     }
   }
 }
