@@ -86,13 +86,6 @@ class CpuBackend final : public Backend {
   // cpu_forms.cpp
   FloatSource float_source(const StepContext& context, const TensorView& x, const RowGroups& groups,
                            const QuantizerSpec& spec, Orientation orientation);
-  QuantizedTensor quantize_floats(const StepContext& context, const float* data, std::int64_t stride,
-                                  const TensorView& x, const RowGroups& groups, const QuantizerSpec& spec,
-                                  Orientation orientation, const Site& site);
-  void choose_four_over_six(const QuantizerSpec& spec, Orientation orientation, const float* data, std::int64_t stride,
-                            std::int64_t rows, std::int64_t cols, std::int64_t tile_rows, std::int64_t tile_cols,
-                            const std::vector<std::uint32_t>& amax, const TensorScale& tensor,
-                            std::vector<float>& encode_factors, std::vector<std::uint32_t>& codes);
   /// Rows [row0, row1) of the decoded matrix as quantized; out points at row row0.
   void decode_rows(const QuantizedTensor& q, bool with_tensor_scale, std::int64_t row0, std::int64_t row1, float* out,
                    std::int64_t stride) const;
@@ -100,7 +93,7 @@ class CpuBackend final : public Backend {
   // cpu_measure.cpp
   std::vector<float> decoded_in_original_axes(const QuantizedTensor& q) const;
   std::vector<float> tile_limits(const QuantizedTensor& q, float largest) const;
-  void add_scale_sums(const QuantizedTensor& q, MeasureSums& sums) const;
+  void add_scale_sums(const QuantizedTensor& q, const std::vector<std::uint8_t>& measured, MeasureSums& sums) const;
   void for_each_tile(const QuantizedTensor& q, const TileVisitor& visit) const;
 
   // cpu_products.cpp

@@ -61,7 +61,7 @@ struct CpuKernels {
   void (*amax_tiles)(const float* x, std::int64_t count, std::int64_t tile, bool merge, std::uint32_t* amax);
   void (*tile_scales)(const QuantizerSpec& spec, const TensorScale& tensor, const std::uint32_t* amax,
                       std::int64_t count, const TileScaleArrays& out);
-  void (*encode_row)(const QuantizerSpec& spec, const EncodeRow& row);
+  void (*encode_row)(const QuantizerSpec& spec, const SpecialCodes& special, const EncodeRow& row);
   void (*fill_draws)(const RandomStream& stream, std::uint64_t first, std::int64_t count, int bits,
                      std::uint32_t* draws);
   void (*pack_nibbles)(const std::uint8_t* codes, std::int64_t count, std::uint8_t* packed);

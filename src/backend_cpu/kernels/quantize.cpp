@@ -131,10 +131,9 @@ void encode_row_scalar(const QuantizerSpec& spec, const EncodeRow& row) {
   }
 }
 
-void encode_row(const QuantizerSpec& spec, const EncodeRow& row) {
+void encode_row(const QuantizerSpec& spec, const SpecialCodes& special, const EncodeRow& row) {
   bool done = false;
   if (spec.application == ScaleApplication::multiply && spec.element == format_of(spec.element_id)) {
-    const SpecialCodes special = special_codes(spec.element, spec.cast);
     switch (spec.element_id) {
       case FormatId::e2m1: done = encode_row_rounding<FormatId::e2m1>(spec, special, row); break;
       case FormatId::e4m3: done = encode_row_rounding<FormatId::e4m3>(spec, special, row); break;

@@ -9,6 +9,7 @@
 #include "narrowgauge/numerics/block_format.hpp"
 #include "narrowgauge/numerics/counter_rng.hpp"
 #include "narrowgauge/numerics/scale_rule.hpp"
+#include "narrowgauge/quantize/encode_span.hpp"
 
 namespace ng::cpu {
 
