@@ -96,6 +96,11 @@ TensorKinds parse_tensors(const TomlTable& root) {
       section.fail(row.key, fmt::format("'{}' is not available in this version; available: bf16, f32", value));
     kinds.*row.kind = *kind;
   }
+  if (kinds.dispatch != kinds.residual)
+    tensor.get_table("exchange")
+        .fail("dispatch", fmt::format("'{}' is not available in this version beside carried.residual = '{}'; "
+                                      "available: the same",
+                                      name_of(kinds.dispatch), name_of(kinds.residual)));
   return kinds;
 }
 

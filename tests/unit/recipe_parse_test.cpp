@@ -182,6 +182,10 @@ TEST(Recipe, DemandsEveryTensor) {
                       {"r.toml:", "'act_p2' is not available in this version"});
   }
   EXPECT_EQ(keys, 12);
+  std::string dispatch = all;
+  dispatch.replace(dispatch.find("dispatch = \"bf16\""), 17, "dispatch = \"f32\"");
+  expect_user_error([&] { (void)Recipe::from_text("r.toml", dispatch); },
+                    {"exchange.dispatch", "carried.residual = 'bf16'"});
   const std::size_t m = all.find("adam_m = \"f32\"");
   std::string moments = all;
   moments.replace(m, 14, "adam_m = \"bf16\"");
