@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Error sums of a quantized form against what the quantizer was given (for a rotated form: the rotated tensor).
-// Terms of a sum: rows of the original in order, each row cut into leaves of 256; leaves are added up by the tree of
+// Padding rows of experts are not measured: neither sums nor counts nor scales depend on how far experts are padded.
+// Terms of a sum: measured rows of the original in order, each row cut into leaves of 256; leaves are added up by the tree of
 // summation_order.hpp.
 #include <algorithm>
 #include <cmath>
@@ -46,6 +47,28 @@ std::vector<float> in_original_axes(std::vector<float> decoded, Orientation orie
   return turned;
 }
 
+/// Which rows of the original are measured: all but padding rows. A transform along the rows fills the padding rows of
+/// its group from real ones; those are measured too.
+std::vector<std::uint8_t> measured_rows(const QuantizationEvent& event) {
+  const TensorView& x = event.original;
+  const Placement& place = x.placement;
+  std::vector<std::uint8_t> measured(static_cast<std::size_t>(x.rows), 1);
+  if (place.row_ids == nullptr) return measured;
+  const std::int64_t size = event.quantized.orientation == Orientation::column
+                                ? std::max<std::int64_t>(1, event.quantized.spec.hadamard.size)
+                                : 1;
+  for (std::int64_t g = 0; g < event.groups.count(); ++g) {
+    const std::int64_t end = event.groups.end(g, x.rows);
+    for (std::int64_t first = event.groups.begin(g, x.rows); first < end; first += size) {
+      const std::int64_t last = std::min(end, first + size);
+      const bool real = std::any_of(place.row_ids + first, place.row_ids + last,
+                                    [&](std::int64_t id) { return !is_padding_row(place, id); });
+      std::fill(measured.begin() + first, measured.begin() + last, static_cast<std::uint8_t>(real));
+    }
+  }
+  return measured;
+}
+
 }  // namespace
 
 std::vector<float> CpuBackend::decoded_in_original_axes(const QuantizedTensor& q) const {
@@ -81,8 +104,14 @@ MeasureSums CpuBackend::measure(const QuantizationEvent& event, const QuantizerS
   if (q.spec.scale_format != ScaleFormat::none) limit = tile_limits(q, largest);
 
   const std::int64_t leaves_per_row = static_cast<std::int64_t>(summation_leaves(static_cast<std::size_t>(cols)));
-  std::vector<Leaf> leaves(static_cast<std::size_t>(rows * leaves_per_row));
-  pool_.parallel_for(rows, [&](std::int64_t r) {
+  const std::vector<std::uint8_t> measured = measured_rows(event);
+  std::vector<std::int64_t> row_list;
+  for (std::int64_t r = 0; r < rows; ++r)
+    if (measured[static_cast<std::size_t>(r)] != 0) row_list.push_back(r);
+  const std::int64_t listed = static_cast<std::int64_t>(row_list.size());
+  std::vector<Leaf> leaves(static_cast<std::size_t>(listed * leaves_per_row));
+  pool_.parallel_for(listed, [&](std::int64_t i) {
+    const std::int64_t r = row_list[static_cast<std::size_t>(i)];
     const float* values = source.data + r * source.stride;
     const float* back = decoded.data() + r * cols;
     for (std::int64_t l = 0; l < leaves_per_row; ++l) {
@@ -116,13 +145,13 @@ MeasureSums CpuBackend::measure(const QuantizationEvent& event, const QuantizerS
           leaf.changed += second != got ? 1 : 0;
         }
       }
-      leaves[static_cast<std::size_t>(r * leaves_per_row + l)] = leaf;
+      leaves[static_cast<std::size_t>(i * leaves_per_row + l)] = leaf;
     }
   });
 
   MeasureSums sums;
   std::vector<double> scratch;
-  sums.count = static_cast<double>(rows * cols);
+  sums.count = static_cast<double>(listed * cols);
   sums.error2 = tree_sum(leaves, &Leaf::error2, scratch);
   sums.square = tree_sum(leaves, &Leaf::square, scratch);
   sums.decoded2 = tree_sum(leaves, &Leaf::decoded2, scratch);
@@ -142,7 +171,7 @@ MeasureSums CpuBackend::measure(const QuantizationEvent& event, const QuantizerS
     sums.single_total2 = tree_sum(leaves, &Leaf::single_total2, scratch);
     sums.double_changed = static_cast<double>(count_sum(leaves, &Leaf::changed));
   }
-  add_scale_sums(q, sums);
+  add_scale_sums(q, measured, sums);
   return sums;
 }
 
@@ -159,11 +188,16 @@ std::vector<float> CpuBackend::tile_limits(const QuantizedTensor& q, float large
   return limits;
 }
 
-/// Statistics of log2 of the stored scales that are finite and not zero.
-void CpuBackend::add_scale_sums(const QuantizedTensor& q, MeasureSums& sums) const {
+/// Statistics of log2 of the stored scales that are finite and not zero, over tiles with a measured row.
+void CpuBackend::add_scale_sums(const QuantizedTensor& q, const std::vector<std::uint8_t>& measured,
+                                MeasureSums& sums) const {
   if (q.spec.scale_format == ScaleFormat::none) return;
   std::vector<double> logs;
-  for_each_tile(q, [&](std::int64_t, std::int64_t, std::int64_t, std::int64_t, float scale, float) {
+  const bool row_form = q.orientation == Orientation::row;
+  for_each_tile(q, [&](std::int64_t row0, std::int64_t row1, std::int64_t col0, std::int64_t col1, float scale, float) {
+    const auto first = measured.begin() + (row_form ? row0 : col0);
+    const auto last = measured.begin() + (row_form ? row1 : col1);
+    if (std::find(first, last, std::uint8_t{1}) == last) return;
     if (scale > 0.0f && std::isfinite(scale)) logs.push_back(std::log2(static_cast<double>(scale)));
   });
   if (logs.empty()) return;

@@ -18,9 +18,13 @@ struct Placement {
     std::int64_t cols = 0;
     std::int64_t row0 = 0;  ///< logical position of the view's first element
     std::int64_t col0 = 0;
-    /// Logical row of each row of the view (same memory as the data); overrides row0. Negative: a padding row.
+    /// Logical row of each row of the view (same memory as the data); overrides row0. Padding rows have ids outside
+    /// [0, rows): at least `rows`, where they have random draws of their own, or negative, where all draws are 0.
     const std::int64_t* row_ids = nullptr;
 };
+
+/// Whether an id of `row_ids` is that of a padding row.
+inline bool is_padding_row(const Placement& p, std::int64_t id) { return id < 0 || id >= p.rows; }
 
 /// [rows, cols] elements, rows `stride` elements apart.
 struct TensorView {
