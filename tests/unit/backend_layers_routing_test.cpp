@@ -111,6 +111,7 @@ TEST(Routing, RowsAreOrderedByExpertTokenSlotAndPadded) {
     const ng::Routing r = b->route(spec_of(E, K, true, alignment), logits.view, place);
     const Doubles expert = values_of(*b, r.expert), row_of_slot = values_of(*b, r.row_of_slot);
     const Doubles token_of_row = values_of(*b, r.token_of_row), slot_of_row = values_of(*b, r.slot_of_row);
+    Doubles padding_ids;
     std::size_t row = 0, real = 0;
     ASSERT_EQ(r.groups.offsets.size(), static_cast<std::size_t>(E + 1));
     for (std::int64_t e = 0; e < E; ++e) {
@@ -128,9 +129,12 @@ TEST(Routing, RowsAreOrderedByExpertTokenSlotAndPadded) {
       EXPECT_EQ(r.counts[static_cast<std::size_t>(e)], count);
       for (; row % static_cast<std::size_t>(alignment) != 0; ++row) {
         EXPECT_EQ(token_of_row[row], -1.0);
-        EXPECT_EQ(slot_of_row[row], -1.0);
+        padding_ids.push_back(slot_of_row[row]);  // behind all slots of the step, each its own
+        EXPECT_GE(padding_ids.back(), 1000.0 * static_cast<double>(K));
       }
     }
+    std::sort(padding_ids.begin(), padding_ids.end());
+    EXPECT_TRUE(std::adjacent_find(padding_ids.begin(), padding_ids.end()) == padding_ids.end());
     EXPECT_EQ(real, static_cast<std::size_t>(T * K));
     EXPECT_EQ(r.rows, static_cast<std::int64_t>(row));
     EXPECT_EQ(r.groups.offsets.back(), r.rows);

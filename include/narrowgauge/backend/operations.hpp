@@ -61,7 +61,8 @@ struct Routing {
     Tensor weight;         ///< [T, K] f32, combine weights
     Tensor row_of_slot;    ///< [T, K] i32, row in the permuted tensor
     Tensor token_of_row;   ///< [1, R] i32, -1 for padding
-    Tensor slot_of_row;    ///< [1, R] i64, token * K + slot in the logical step, -1 for padding (a Placement's row_ids)
+    Tensor slot_of_row;    ///< [1, R] i64, a Placement's row_ids: token * K + slot in the logical step; padding rows have
+                           ///< ids of their own from (tokens of the step) * K on
     Tensor log_sum_exp;    ///< [1, T] f32, of the logits
     RowGroups groups;      ///< E groups of permuted rows, padding included; host
     std::vector<std::int64_t> counts;  ///< tokens per expert, host
