@@ -1,14 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Claim: twenty AdamW updates of the program, with clipping and decoupled weight decay, are those of the double-precision
-// oracle within the rounding of FP32, for large, small and vanishing gradients. (Bits and order of operations:
-// unit_backend_layers.) Alone: ctest -R adamw_vs_oracle
+// Claim: twenty AdamW updates of the program, with clipping and decoupled weight decay, are those of the
+// double-precision oracle within the rounding of FP32, for large, small and vanishing gradients. (Bits and order of
+// operations: unit_backend_layers.) Alone: ctest -R adamw_vs_oracle
 #include <gtest/gtest.h>
 
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
 #include <random>
+#include <vector>
 
 #include "narrowgauge/backend/registry.hpp"
 #include "oracle/optimizer_oracle.hpp"
@@ -27,15 +28,18 @@ struct TensorPair {
   bool decay = true;
 };
 
-// Tolerance, u = 2^-24, constants of Adam rounded to float (b1, b2, eps, lr, corrections, clip factor): at most 1 u each.
-// v: a sum of positive terms; each step multiplies by roundings of b2, the product, the sum, and each term by those of
-//    1-b2 (as float, from float b2: an error of 1 u of 1 in 0.05, 20 u), the clip factor squared and three products: after
-//    20 steps at most 20 * 3 + 28 = 88 u. Its root: half, and the correction, root and eps 3: 47 u of the denominator.
-// m: the same with 1-b1 (1 u of 1 in 0.1: 10 u): at most 20 * 3 + 15 = 75 u of sum b1^(t-s) (1-b1) |g_s|, with the correction,
+// Tolerance, u = 2^-24, constants of Adam rounded to float (b1, b2, eps, lr, corrections, clip factor): at most 1 u
+// each. v: a sum of positive terms; each step multiplies by roundings of b2, the product, the sum, and each term by
+// those of
+//    1-b2 (as float, from float b2: an error of 1 u of 1 in 0.05, 20 u), the clip factor squared and three products:
+//    after 20 steps at most 20 * 3 + 28 = 88 u. Its root: half, and the correction, root and eps 3: 47 u of the
+//    denominator.
+// m: the same with 1-b1 (1 u of 1 in 0.1: 10 u): at most 20 * 3 + 15 = 75 u of sum b1^(t-s) (1-b1) |g_s|, with the
+// correction,
 //    the division and lr 80 u. That sum over the root of v is at most (1-b1) / sqrt((1-b2) (1 - b1^2/b2)) = 1.17
 //    (Cauchy-Schwarz over the steps); the corrections 1/(1-b1^t) and its counterpart's root multiply by 2.24 at most.
-// So one step is off by at most lr * 2.7 * (47 + 80) u, and the decay and the subtraction by 2 u |p|: over 20 steps, the
-// sum.
+// So one step is off by at most lr * 2.7 * (47 + 80) u, and the decay and the subtraction by 2 u |p|: over 20 steps,
+// the sum.
 constexpr double kRatio = 2.7;
 
 TEST(AdamWVsOracle, TwentyStepsWithClippingAndDecay) {
@@ -89,9 +93,9 @@ TEST(AdamWVsOracle, TwentyStepsWithClippingAndDecay) {
     const double factor = ng_oracle::clip_factor(norm, clip);
     clipped += factor < 1.0 ? 1 : 0;
     const int t = step + 1;
-    const ng::StepScalars now{static_cast<float>(lr), static_cast<float>(std::min(1.0, clip / (std::sqrt(squares) + 1e-6))),
-                              static_cast<float>(1.0 / (1.0 - std::pow(0.9, t))),
-                              static_cast<float>(1.0 / (1.0 - std::pow(0.95, t)))};
+    const ng::StepScalars now{
+        static_cast<float>(lr), static_cast<float>(std::min(1.0, clip / (std::sqrt(squares) + 1e-6))),
+        static_cast<float>(1.0 / (1.0 - std::pow(0.9, t))), static_cast<float>(1.0 / (1.0 - std::pow(0.95, t)))};
     tolerance_steps += lr * kRatio * (47.0 + 80.0) * kUnit;
     for (std::size_t i = 0; i < tensors.size(); ++i) {
       TensorPair& pair = tensors[i];
@@ -109,7 +113,8 @@ TEST(AdamWVsOracle, TwentyStepsWithClippingAndDecay) {
     for (std::size_t i = 0; i < t.p.size(); ++i) {
       const double tolerance = tolerance_steps + kSteps * 2.0 * kUnit * (std::abs(t.p[i]) + 1.0);
       const double error = std::abs(static_cast<double>(p[i]) - t.p[i]);
-      EXPECT_LE(error, tolerance) << "gradients of size " << t.size << ", element " << i << ": " << p[i] << ", expected " << t.p[i];
+      EXPECT_LE(error, tolerance) << "gradients of size " << t.size << ", element " << i << ": " << p[i]
+                                  << ", expected " << t.p[i];
       worst = std::max(worst, error / tolerance);
     }
   }

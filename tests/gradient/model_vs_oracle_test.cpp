@@ -24,14 +24,14 @@ using ng_test::ProgramResult;
 using Ids = std::vector<std::int64_t>;
 
 // Tolerance. u = 2^-24 is one FP32 rounding. A gradient passes through S stages forward and back (embedding to loss and
-// back: per layer 2 norms, 4 or 6 products, rotation, scores, softmax, weighted sum, SwiGLU, router, 2 residuals, and as
-// many backward: 30; with head and loss 70 for two layers). A stage is a chain of at most n fma (n = 80: the longest
+// back: per layer 2 norms, 4 or 6 products, rotation, scores, softmax, weighted sum, SwiGLU, router, 2 residuals, and
+// as many backward: 30; with head and loss 70 for two layers). A stage is a chain of at most n fma (n = 80: the longest
 // attention row; 12 to 30 elsewhere) whose roundings add like a random walk: sqrt(n) u at most, relative to the size of
 // the stage's terms. Independent stages add in quadrature: sqrt(70 * 30) u = 46 u for one element; the largest of 1e5
 // elements lies 4.5 deviations out: 206 u. Norms over small residuals and sharp softmaxes multiply relative errors: a
-// factor of 4 (the parameters are N(0, 0.3^2), and a norm of rows of size 0.3 multiplies by 3): 824 u, rounded to 1024 u.
-// Relative to |g| plus the root mean square of the tensor: an element that is a small difference of large terms has the
-// error of its terms, which have the size of the tensor.
+// factor of 4 (the parameters are N(0, 0.3^2), and a norm of rows of size 0.3 multiplies by 3): 824 u, rounded to 1024
+// u. Relative to |g| plus the root mean square of the tensor: an element that is a small difference of large terms has
+// the error of its terms, which have the size of the tensor.
 constexpr double kUnit = 1024.0 * 0x1p-24;
 // Losses: half as many stages, values of size 1 to 5 (relative to 1 + |loss|).
 constexpr double kLossUnit = 0.5 * kUnit;
@@ -64,7 +64,9 @@ std::vector<std::string> options_of(const ModelConfig& c) {
 }
 
 /// "gradient fc1" of "layer.0/fc1".
-std::string kind_of(const std::string& parameter) { return "gradient " + parameter.substr(parameter.find('/') + 1); }
+std::string kind_of(const std::string& parameter) {
+  return "gradient " + parameter.substr(parameter.find('/') + 1);
+}
 
 /// Largest error of a gradient in units of the tolerance; `at` is where.
 double worst_error(const std::vector<float>& actual, const std::vector<double>& expected, std::size_t* at) {
@@ -73,7 +75,8 @@ double worst_error(const std::vector<float>& actual, const std::vector<double>& 
   const double size = std::sqrt(square / static_cast<double>(expected.size()));
   double worst = 0.0;
   for (std::size_t i = 0; i < expected.size(); ++i) {
-    const double error = std::abs(static_cast<double>(actual[i]) - expected[i]) / (kUnit * (std::abs(expected[i]) + size));
+    const double error =
+        std::abs(static_cast<double>(actual[i]) - expected[i]) / (kUnit * (std::abs(expected[i]) + size));
     // Where the oracle has no gradient at all (an expert without tokens) there must be none.
     const double units = expected[i] == 0.0 && actual[i] == 0.0f ? 0.0 : error;
     if (!(units <= worst)) {
@@ -137,7 +140,9 @@ void expect_as_oracle(const Case& c, std::int64_t row_alignment = 32) {
 
 class ModelVsOracle : public testing::TestWithParam<Case> {};
 
-TEST_P(ModelVsOracle, LossesChoicesAndGradients) { expect_as_oracle(GetParam()); }
+TEST_P(ModelVsOracle, LossesChoicesAndGradients) {
+  expect_as_oracle(GetParam());
+}
 
 INSTANTIATE_TEST_SUITE_P(AllOptions, ModelVsOracle, testing::ValuesIn(ng_test::all_cases()), ng_test::CaseName());
 
@@ -181,8 +186,8 @@ TEST(ModelVsOracleShapes, SequencesLongerThanAKeyTileOfAttention) {
   }
 }
 
-// Cross entropy is divided by the tokens of the step; auxiliary and z loss of a micro-batch, which are means over its own
-// tokens, count by its share of the step.
+// Cross entropy is divided by the tokens of the step; auxiliary and z loss of a micro-batch, which are means over its
+// own tokens, count by its share of the step.
 TEST(ModelVsOracleShapes, MicroBatchesAddUp) {
   for (const bool renormalize : {false, true}) {
     const Case c = rich_case(renormalize);

@@ -143,7 +143,8 @@ TEST_P(Padding, ChangesNoBit) {
     expect_same_bits(base.first, other.first);
     expect_same_bits(base.second, other.second);
     ASSERT_EQ(base.measures.size(), other.measures.size());
-    for (const auto& [site, sums] : base.measures) EXPECT_TRUE(sums == other.measures.at(site)) << "measures of " << site;
+    for (const auto& [site, sums] : base.measures)
+      EXPECT_TRUE(sums == other.measures.at(site)) << "measures of " << site;
   }
 }
 
@@ -157,11 +158,10 @@ TEST_P(Padding, IsDemandedByATransformAlongTheRows) {
     EXPECT_THROW(outcome_of(GetParam(), alignment), ng::LogicError) << alignment;
 }
 
-INSTANTIATE_TEST_SUITE_P(Recipes, Padding, testing::ValuesIn(recipes()),
-                         [](const auto& which) { return which.param; });
+INSTANTIATE_TEST_SUITE_P(Recipes, Padding, testing::ValuesIn(recipes()), [](const auto& which) { return which.param; });
 
-/// Mean error relative to the mean magnitude, over many steps, of the rotated and stochastically rounded output gradient
-/// of an expert of `tokens` rows, padded to 16.
+/// Mean error relative to the mean magnitude, over many steps, of the rotated and stochastically rounded output
+/// gradient of an expert of `tokens` rows, padded to 16.
 double rounding_bias(std::int64_t tokens) {
   const auto backend = ng::make_cpu_backend({});
   const ng::ResolvedRecipe resolved = Program(config(), "nvfp4").resolved;
@@ -191,10 +191,10 @@ double rounding_bias(std::int64_t tokens) {
   return error / size;
 }
 
-// The transform of wgrad spreads the last rows of an expert over its padding rows: what lies there is part of the product
-// and must be rounded with random bits of its own, without more bias than rows of tokens (which have a little: 8 random
-// bits, saturation). Rounding error of an element: about 0.1 of its size; of the mean of 200 * 4096 elements 1.1e-4;
-// the data differ too: 1e-3. With draws of 0 the padded expert had -8.2e-2.
+// The transform of wgrad spreads the last rows of an expert over its padding rows: what lies there is part of the
+// product and must be rounded with random bits of its own, without more bias than rows of tokens (which have a little:
+// 8 random bits, saturation). Rounding error of an element: about 0.1 of its size; of the mean of 200 * 4096
+// elements 1.1e-4; the data differ too: 1e-3. With draws of 0 the padded expert had -8.2e-2.
 TEST(PaddingDraws, WhatATransformPutsIntoPaddingRowsIsRoundedWithoutBias) {
   const double full = rounding_bias(16);
   EXPECT_LT(std::abs(full), 5e-3);
@@ -206,7 +206,8 @@ float weight_gradient(const std::vector<float>& dy, const std::vector<float>& x,
   const auto backend = ng::make_cpu_backend({});
   const auto column = [&](std::vector<float> values) {
     values.resize(static_cast<std::size_t>(rows), 0.0f);
-    ng::Form form{ng::Gemm::wgrad, ng::Orientation::column, ng::OperandKind::f32, backend->tensor(ng::Dtype::f32, rows, 1), {}};
+    ng::Form form{
+        ng::Gemm::wgrad, ng::Orientation::column, ng::OperandKind::f32, backend->tensor(ng::Dtype::f32, rows, 1), {}};
     backend->upload(form.plain.view, values.data());
     return form;
   };

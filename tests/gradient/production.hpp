@@ -8,6 +8,7 @@
 #include <filesystem>
 #include <map>
 #include <memory>
+#include <stdexcept>
 #include <string>
 #include <vector>
 
@@ -47,7 +48,9 @@ inline ng::ModelConfig program_config(const ng_oracle::ModelConfig& c) {
   return config;
 }
 
-inline std::filesystem::path recipe_folder() { return std::filesystem::path(NG_SOURCE_DIR) / "studies/recipes"; }
+inline std::filesystem::path recipe_folder() {
+  return std::filesystem::path(NG_SOURCE_DIR) / "studies/recipes";
+}
 
 /// One rank that remembers the routing of each MoE layer. The model sends rows to their experts once per layer going
 /// forward and once coming back.
@@ -62,7 +65,9 @@ class WatchingCommunicator final : public ng::Communicator {
     routings.push_back(routing);
     return one_->dispatch(routing, rows);
   }
-  ng::Tensor combine(const ng::Routing& routing, const ng::Tensor& rows) override { return one_->combine(routing, rows); }
+  ng::Tensor combine(const ng::Routing& routing, const ng::Tensor& rows) override {
+    return one_->combine(routing, rows);
+  }
 
   std::vector<ng::Routing> routings;
 
