@@ -29,7 +29,7 @@ struct GroupTiles {
   std::int64_t offset = 0;                      // first tile of the group along the grouped axis
   TensorScale tensor;
   std::vector<std::uint32_t> amax, code;
-  std::vector<float> encode, decode;
+  std::vector<float> encode;
   std::vector<std::uint8_t> poisoned;
 };
 
@@ -128,7 +128,6 @@ void Quantization::lay_out() {
     g.amax.resize(tiles);
     g.code.resize(tiles);
     g.encode.assign(tiles, 1.0f);
-    g.decode.assign(tiles, 1.0f);
     g.poisoned.assign(tiles, 0);
     groups_.push_back(std::move(g));
   }
@@ -168,19 +167,20 @@ bool Quantization::make_scales(GroupTiles& g, std::int64_t first, std::int64_t l
   if (careful) saw_nan_ = true;
   if (spec.scale_format == ScaleFormat::none) return careful;
   kernels_.tile_scales(spec, g.tensor, g.amax.data() + begin, static_cast<std::int64_t>(end - begin),
-                       TileScaleArrays{g.encode.data() + begin, g.decode.data() + begin, g.code.data() + begin,
-                                       g.poisoned.data() + begin});
+                       TileScaleArrays{g.encode.data() + begin, g.code.data() + begin, g.poisoned.data() + begin});
   for (std::size_t i = begin; i < end; ++i) careful = careful || !is_finite_bits(bits_of(g.encode[i]));
   if (spec.rule == ScaleRule::four_over_six)
     for (std::size_t i = begin; i < end; ++i) choose_four_over_six(g, static_cast<std::int64_t>(i));
+  const std::int64_t stride = row_form_ ? 1 : q_.scale_cols;  // between the tiles of a row of tiles
   for (std::int64_t t = first; t < last; ++t) {
-    for (std::int64_t j = 0; j < g.col_tiles; ++j) {
-      const std::uint32_t code = g.code[static_cast<std::size_t>(t * g.col_tiles + j)];
-      const std::int64_t at = row_form_ ? (g.offset + t) * q_.scale_cols + j : j * q_.scale_cols + g.offset + t;
-      if (spec.scale_format == ScaleFormat::f32)
-        q_.scales.as<float>()[at] = float_of(code);
-      else
-        q_.scales.as<std::uint8_t>()[at] = static_cast<std::uint8_t>(code);
+    const std::uint32_t* codes = g.code.data() + t * g.col_tiles;
+    const std::int64_t at = row_form_ ? (g.offset + t) * q_.scale_cols : g.offset + t;
+    if (spec.scale_format == ScaleFormat::f32) {
+      float* to = q_.scales.as<float>() + at;
+      for (std::int64_t j = 0; j < g.col_tiles; ++j) to[j * stride] = float_of(codes[j]);
+    } else {
+      std::uint8_t* to = q_.scales.as<std::uint8_t>() + at;
+      for (std::int64_t j = 0; j < g.col_tiles; ++j) to[j * stride] = static_cast<std::uint8_t>(codes[j]);
     }
   }
   return careful;

@@ -6,6 +6,7 @@
 
 #include "kernels.hpp"
 #include "narrowgauge/quantize/encode_span.hpp"
+#include "narrowgauge/quantize/scale_span.hpp"
 
 namespace ng::cpu::NG_ISA {
 
@@ -28,44 +29,43 @@ void amax_tiles(const float* x, std::int64_t count, std::int64_t tile, bool merg
   }
 }
 
-/// The rule as a compile-time constant: its branches vanish from the loop.
-template <ScaleFormat kFormat, ScaleRule kRule>
-NG_HD void scale_loop(const QuantizerSpec& spec, const TensorScale& tensor, const std::uint32_t* amax,
-                      std::int64_t count, const TileScaleArrays& out) {
-  QuantizerSpec fixed = spec;
-  fixed.scale_format = kFormat;
-  fixed.rule = kRule;
-  const bool divide = fixed.application == ScaleApplication::divide;
-  for (std::int64_t i = 0; i < count; ++i) {
-    const TileScale scale = tile_scale(fixed, amax[i], tensor);
-    out.encode[i] = divide ? scale.divisor : scale.encode;
-    out.decode[i] = scale.decode;
-    out.code[i] = scale.code;
-    out.poisoned[i] = scale.poisoned ? 1 : 0;
+NG_HD void store_scale(const QuantizerSpec& spec, const TileScale& scale, std::int64_t i, const TileScaleArrays& out) {
+  out.encode[i] = spec.application == ScaleApplication::divide ? scale.divisor : scale.encode;
+  out.code[i] = scale.code;
+  out.poisoned[i] = scale.poisoned ? 1 : 0;
+}
+
+/// Eight tiles at a time while every amax is finite. Returns how many tiles are done.
+template <ScaleRule kRule>
+NG_HD std::int64_t packed_tile_scales(const QuantizerSpec& spec, const TensorScale& tensor, const std::uint32_t* amax,
+                                      std::int64_t count, const TileScaleArrays& out) {
+  std::int64_t i = 0;
+  for (; i + kLanes <= count; i += kLanes) {
+    EightLanes::U lanes;
+    load_lanes(amax + i, lanes);
+    std::uint32_t largest = 0;
+    for (int lane = 0; lane < kLanes; ++lane) largest |= amax[i + lane] >= kInfinityBits ? 1u : 0u;
+    if (largest != 0) break;
+    const EightScales scales = eight_scales<kRule>(spec, lanes, tensor);
+    store_lanes(scales.encode, out.encode + i);
+    store_lanes(scales.code, out.code + i);
+    for (int lane = 0; lane < kLanes; ++lane) out.poisoned[i + lane] = 0;
   }
+  return i;
 }
 
 void tile_scales(const QuantizerSpec& spec, const TensorScale& tensor, const std::uint32_t* amax, std::int64_t count,
                  const TileScaleArrays& out) {
-  switch (spec.rule) {
-    case ScaleRule::floor: return scale_loop<ScaleFormat::e8m0, ScaleRule::floor>(spec, tensor, amax, count, out);
-    case ScaleRule::ceil: return scale_loop<ScaleFormat::e8m0, ScaleRule::ceil>(spec, tensor, amax, count, out);
-    case ScaleRule::even: return scale_loop<ScaleFormat::e8m0, ScaleRule::even>(spec, tensor, amax, count, out);
-    case ScaleRule::rceil: return scale_loop<ScaleFormat::e8m0, ScaleRule::rceil>(spec, tensor, amax, count, out);
-    case ScaleRule::absmax: return scale_loop<ScaleFormat::f32, ScaleRule::absmax>(spec, tensor, amax, count, out);
-    case ScaleRule::absmax_pow2:
-      return scale_loop<ScaleFormat::f32, ScaleRule::absmax_pow2>(spec, tensor, amax, count, out);
-    case ScaleRule::te_v2_14: return scale_loop<ScaleFormat::e4m3, ScaleRule::te_v2_14>(spec, tensor, amax, count, out);
-    default: break;
+  std::int64_t done = 0;
+  if (has_packed_scales(spec) && is_finite_bits(bits_of(tensor.encode)) && is_finite_bits(bits_of(tensor.decode))) {
+    switch (spec.rule) {
+      case ScaleRule::floor: done = packed_tile_scales<ScaleRule::floor>(spec, tensor, amax, count, out); break;
+      case ScaleRule::rceil: done = packed_tile_scales<ScaleRule::rceil>(spec, tensor, amax, count, out); break;
+      case ScaleRule::absmax: done = packed_tile_scales<ScaleRule::absmax>(spec, tensor, amax, count, out); break;
+      default: done = packed_tile_scales<ScaleRule::te_v2_14>(spec, tensor, amax, count, out); break;
+    }
   }
-  const bool divide = spec.application == ScaleApplication::divide;
-  for (std::int64_t i = 0; i < count; ++i) {
-    const TileScale scale = tile_scale(spec, amax[i], tensor);
-    out.encode[i] = divide ? scale.divisor : scale.encode;
-    out.decode[i] = scale.decode;
-    out.code[i] = scale.code;
-    out.poisoned[i] = scale.poisoned ? 1 : 0;
-  }
+  for (std::int64_t i = done; i < count; ++i) store_scale(spec, tile_scale(spec, amax[i], tensor), i, out);
 }
 
 template <FormatId kFormat, Rounding kRounding, Inputs kInputs>
@@ -153,6 +153,11 @@ void encode_row(const QuantizerSpec& spec, const SpecialCodes& special, const En
   }
 }
 
+template <class T>
+NG_HD void widen(const T* from, std::uint32_t* to, std::uint64_t count) {
+  for (std::uint64_t i = 0; i < count; ++i) to[i] = from[i];
+}
+
 /// Draws of elements [first, first + count) of a stream, `bits` (8, 16 or 32) each.
 void fill_draws(const RandomStream& stream, std::uint64_t first, std::int64_t count, int bits, std::uint32_t* draws) {
   constexpr int kBlocks = 8;
@@ -181,14 +186,27 @@ void fill_draws(const RandomStream& stream, std::uint64_t first, std::int64_t co
       key0 += 0x9E3779B9u;
       key1 += 0xBB67AE85u;
     }
+    // The bytes of a block in order are its draws, lowest first.
+    std::uint32_t words[4 * kBlocks];
     for (int i = 0; i < kBlocks; ++i) {
-      const PhiloxBlock words{{c0[i], c1[i], c2[i], c3[i]}};
-      const std::uint64_t element0 = (block + static_cast<std::uint64_t>(i)) * per_block;
-      for (std::uint64_t lane = 0; lane < per_block; ++lane) {
-        const std::uint64_t element = element0 + lane;
-        if (element >= first && element < end)
-          draws[element - first] = block_field(words, bits, static_cast<std::uint32_t>(lane));
-      }
+      words[4 * i] = c0[i];
+      words[4 * i + 1] = c1[i];
+      words[4 * i + 2] = c2[i];
+      words[4 * i + 3] = c3[i];
+    }
+    const std::uint64_t element0 = block * per_block;
+    const std::uint64_t from = element0 < first ? first : element0;
+    const std::uint64_t to = element0 + kBlocks * per_block < end ? element0 + kBlocks * per_block : end;
+    std::uint32_t* out = draws + (from - first);
+    const std::uint64_t skip = from - element0;
+    if (bits == 8) {
+      widen(reinterpret_cast<const std::uint8_t*>(words) + skip, out, to - from);
+    } else if (bits == 16) {
+      std::uint16_t halves[8 * kBlocks];
+      __builtin_memcpy(halves, words, sizeof halves);
+      widen(halves + skip, out, to - from);
+    } else {
+      widen(words + skip, out, to - from);
     }
   }
 }

@@ -16,7 +16,6 @@ namespace ng::cpu {
 /// Scales of a row of tiles, one entry per tile.
 struct TileScaleArrays {
   float* encode;         ///< what elements are multiplied by, or divided by (application = divide)
-  float* decode;         ///< value of the stored scale
   std::uint32_t* code;   ///< stored scale
   std::uint8_t* poisoned;  ///< codes of this tile are 0
 };

@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: Apache-2.0
+ng_add_test(unit_quantize_packed SOURCES quantize_packed_test.cpp USES ng_quantize LABELS unit)
