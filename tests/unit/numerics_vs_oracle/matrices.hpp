@@ -35,7 +35,7 @@ inline std::vector<float> matrix(const std::string& kind, std::size_t rows, std:
     if (kind == "zero") v = 0;
     if (kind == "zero_tail" && i % cols >= cols / 2) v = 0;
     if (kind == "signed_zeros") v = below(3) == 0 ? -0.0F : below(3) == 0 ? 0.0F : g * 0x1p-3F;
-    if (kind == "subnormal") v = g * 0x1p-130F;
+    if (kind == "subnormal") v = below(8) == 0 ? std::copysign(0.0F, g) : g * 0x1p-130F;
     if (kind == "smallest") v = std::copysign(static_cast<float>(below(4)) * 0x1p-149F, g);
     if (kind == "huge") v = std::copysign(std::numeric_limits<float>::max() * (1 - std::fabs(g) / 8), g);
     if (kind == "outlier" && below(40) == 0) v = g * 5000;
