@@ -322,8 +322,10 @@ Quantized quantize(const std::vector<float>& original, std::size_t rows, std::si
       for (std::size_t r = tile.row0; r < tile.row1; ++r) {
         for (std::size_t c = tile.col0; c < tile.col1; ++c, ++i) {
           q.codes[r * cols + c] = codes[i];
-          const float value = f32_mul(static_cast<float>(decode(element, codes[i])), s.value);
-          q.decoded[r * cols + c] = q.two_level ? f32_mul(value, t.decode) : value;
+          const float q_value = float_of(decode_f32_bits(element, codes[i]));
+          float value = f32_mul(q_value, s.value);
+          if (q.two_level) value = f32_mul(value, t.decode);
+          q.decoded[r * cols + c] = std::isnan(value) ? std::copysign(kNan, q_value) : value;
         }
       }
     }

@@ -44,10 +44,6 @@ ng::Backend& next_backend() {
   return *backends[turn++ % backends.size()];
 }
 
-bool same_value(float a, float b) {
-  return bits_of(a) == bits_of(b) || (std::isnan(a) && std::isnan(b));
-}
-
 /// Compares everything; returns false after reporting the first difference.
 bool expect_same(const Quantized& got, const Quantized& expected, const std::vector<float>& x, const BlockSpec& spec,
                  const std::string& what) {
@@ -55,7 +51,7 @@ bool expect_same(const Quantized& got, const Quantized& expected, const std::vec
     ADD_FAILURE() << what << ": shapes differ; " << ng_golden::text_of(spec);
     return false;
   }
-  if (expected.two_level && !same_value(got.tensor_scale, expected.tensor_scale)) {
+  if (expected.two_level && bits_of(got.tensor_scale) != bits_of(expected.tensor_scale)) {
     ADD_FAILURE() << what << ": tensor scale got " << std::hexfloat << got.tensor_scale << " expected "
                   << expected.tensor_scale << "; " << ng_golden::text_of(spec);
     return false;
@@ -76,7 +72,7 @@ bool expect_same(const Quantized& got, const Quantized& expected, const std::vec
                                            got.scale_codes[s], expected.scale_codes[s], spec);
       return false;
     }
-    if (!same_value(got.decoded[i], expected.decoded[i])) {
+    if (bits_of(got.decoded[i]) != bits_of(expected.decoded[i])) {
       ADD_FAILURE() << ng_golden::describe(what + " decoded bits", r, c, x[i], bits_of(got.decoded[i]),
                                            bits_of(expected.decoded[i]), got.scale_codes[s], expected.scale_codes[s],
                                            spec);
