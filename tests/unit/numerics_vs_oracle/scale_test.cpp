@@ -143,5 +143,24 @@ TEST(Scale, Nvfp4RulesOverTensorAndTileAmax) {
   }
 }
 
+TEST(Scale, DecodesCodeTimesScaleTimesTensorScaleInThatOrder) {
+  // Two products, each rounded once; which one comes first changes last bits.
+  const ng::QuantizerSpec two = program_spec("e2m1", ng::ScaleFormat::e4m3, ng::ScaleRule::te_v2_14);
+  const ng::QuantizerSpec one = program_spec("e4m3", ng::ScaleFormat::f32, ng::ScaleRule::absmax);
+  std::mt19937 engine(8);
+  for (int i = 0; i < 20000; ++i) {
+    const auto code = static_cast<std::uint32_t>(engine() % 16);
+    const float scale = ng::stored_scale_value(ng::ScaleFormat::e4m3, static_cast<std::uint32_t>(engine() % 127));
+    const float tensor =
+        std::ldexp(1 + static_cast<float>(engine() % 0x800000) * 0x1p-23F, static_cast<int>(engine() % 276) - 149);
+    const float element = static_cast<float>(ng_oracle::decode(ng_oracle::format("e2m1"), code));
+    const float expected = ng_oracle::f32_mul(ng_oracle::f32_mul(element, scale), tensor);
+    ASSERT_EQ(bits_of(ng::decode_scaled(two, scale, tensor, code)), bits_of(expected)) << std::hexfloat << tensor;
+    const auto byte = static_cast<std::uint32_t>(engine() % 127);
+    const float value = static_cast<float>(ng_oracle::decode(ng_oracle::format("e4m3"), byte));
+    ASSERT_EQ(bits_of(ng::decode_scaled(one, tensor, 1.0F, byte)), bits_of(ng_oracle::f32_mul(value, tensor)));
+  }
+}
+
 }  // namespace
 }  // namespace ng_test
