@@ -36,12 +36,13 @@ struct GroupTiles {
 class Quantization {
  public:
   Quantization(const CpuKernels& kernels, ThreadPool& pool, const StepContext& context, const float* data,
-               std::int64_t stride, const TensorView& x, const Site& site, QuantizedTensor& q)
+               std::int64_t stride, const TensorView& x, const Site& site, const float* known_amax, QuantizedTensor& q)
       : kernels_(kernels),
         pool_(pool),
         data_(data),
         stride_(stride),
         x_(x),
+        known_amax_(known_amax),
         q_(q),
         row_form_(q.orientation == Orientation::row),
         random_(q.spec.cast.rounding == Rounding::stochastic),
@@ -101,6 +102,7 @@ class Quantization {
   const float* data_;
   std::int64_t stride_;
   const TensorView& x_;
+  const float* known_amax_;  // of each group, or of all; nullptr: measured
   QuantizedTensor& q_;
   bool row_form_;
   bool random_;
@@ -141,6 +143,11 @@ void Quantization::measure_amax(GroupTiles& g, std::int64_t first, std::int64_t 
       kernels_.amax_tiles(data_ + (g.begin + r) * stride_, x_.cols, g.tile_cols, r > t * g.tile_rows,
                           g.amax.data() + t * g.col_tiles);
   }
+  // One tile a group: its amax is the tensor's. Elements may then be anything.
+  if (known_amax_ != nullptr && !needs_tensor_amax(q_.spec.rule)) {
+    g.amax[0] = magnitude_bits(known_amax_[&g - groups_.data()]);
+    saw_nan_ = true;
+  }
 }
 
 void Quantization::make_tensor_scales() {
@@ -152,8 +159,11 @@ void Quantization::make_tensor_scales() {
     std::uint32_t amax = whole;
     if (q_.spec.tensor_scope == TensorScope::group)
       amax = g.amax.empty() ? 0 : *std::max_element(g.amax.begin(), g.amax.end());
+    if (known_amax_ != nullptr)
+      amax = magnitude_bits(known_amax_[q_.spec.tensor_scope == TensorScope::group ? i : 0]);
     g.tensor = tensor_scale(q_.spec, amax);
     q_.tensor_scales.as<float>()[i] = g.tensor.decode;
+    if (q_.spec.decode == DecodeOrder::te) q_.tensor_amaxes.as<float>()[i] = g.tensor.amax;
   }
 }
 
@@ -162,7 +172,7 @@ bool Quantization::make_scales(GroupTiles& g, std::int64_t first, std::int64_t l
   const QuantizerSpec& spec = q_.spec;
   const std::size_t begin = static_cast<std::size_t>(first * g.col_tiles);
   const std::size_t end = static_cast<std::size_t>(last * g.col_tiles);
-  bool careful = false;
+  bool careful = known_amax_ != nullptr && !needs_tensor_amax(spec.rule);
   for (std::size_t i = begin; i < end; ++i) careful = careful || g.amax[i] >= kInfinityBits;
   if (careful) saw_nan_ = true;
   if (spec.scale_format == ScaleFormat::none) return careful;
@@ -237,20 +247,24 @@ void Quantization::encode_columns(const GroupTiles& g, std::int64_t col0, std::i
   const std::size_t code_bytes = q_.storage == CodeStorage::half ? 2 : 1;
   std::vector<std::uint8_t> block(static_cast<std::size_t>(kRowsPerPiece * width) * code_bytes);
   std::vector<std::uint32_t> draws(random_ ? static_cast<std::size_t>(width) : 0);
-  std::uint8_t column[kRowsPerPiece];
+  std::vector<std::uint8_t> columns(static_cast<std::size_t>(kRowsPerPiece * width));
   for (std::int64_t r0 = 0; r0 < g.rows; r0 += kRowsPerPiece) {
     const std::int64_t height = std::min(kRowsPerPiece, g.rows - r0);
     for (std::int64_t r = 0; r < height; ++r)
       encode_part(g, r0 + r, col0, width, careful, draws.data(),
                   block.data() + static_cast<std::size_t>(r * width) * code_bytes);
     const std::int64_t at = g.begin + r0;
-    for (std::int64_t c = 0; c < width; ++c) {
-      std::uint8_t* to = q_.codes.as<std::uint8_t>() + (col0 + c) * q_.row_bytes;
-      if (q_.storage == CodeStorage::half) {
+    if (q_.storage == CodeStorage::half) {
+      for (std::int64_t c = 0; c < width; ++c) {
+        std::uint8_t* to = q_.codes.as<std::uint8_t>() + (col0 + c) * q_.row_bytes;
         for (std::int64_t r = 0; r < height; ++r) std::memcpy(to + 2 * (at + r), block.data() + 2 * (r * width + c), 2);
-        continue;
       }
-      for (std::int64_t r = 0; r < height; ++r) column[r] = block[static_cast<std::size_t>(r * width + c)];
+      continue;
+    }
+    kernels_.transpose_codes(block.data(), height, width, columns.data(), kRowsPerPiece);
+    for (std::int64_t c = 0; c < width; ++c) {
+      const std::uint8_t* column = columns.data() + c * kRowsPerPiece;
+      std::uint8_t* to = q_.codes.as<std::uint8_t>() + (col0 + c) * q_.row_bytes;
       if (q_.storage == CodeStorage::byte) {
         std::memcpy(to + at, column, static_cast<std::size_t>(height));
       } else if (at % 2 == 0) {
@@ -269,9 +283,43 @@ void Quantization::encode_columns(const GroupTiles& g, std::int64_t col0, std::i
 
 QuantizedTensor CpuBackend::quantize(const StepContext& context, const TensorView& x, const RowGroups& groups,
                                      const QuantizerSpec& spec, Orientation orientation, const Site& site) {
-  const FloatSource source = float_source(context, x, groups, spec, orientation);
+  return quantize_source(context, x, groups, spec, orientation, site, nullptr);
+}
+
+QuantizedTensor CpuBackend::quantize_known_amax(const StepContext& context, const TensorView& x, const RowGroups& groups,
+                                                const QuantizerSpec& spec, Orientation orientation, const Site& site,
+                                                const Buffer& amax) {
+  const bool whole_tile = spec.scale_format != ScaleFormat::none && spec.tile_rows == 0 && spec.tile_cols == 0;
+  NG_CHECK(needs_tensor_amax(spec.rule) || whole_tile);
+  const bool one = needs_tensor_amax(spec.rule) && spec.tensor_scope == TensorScope::whole;
+  NG_CHECK_EQ(amax.bytes, (one ? 1u : static_cast<std::size_t>(groups.count())) * sizeof(float));
+  return quantize_source(context, x, groups, spec, orientation, site, amax.as<float>());
+}
+
+Buffer CpuBackend::tensor_amax(const StepContext& context, const TensorView& x, const RowGroups& groups,
+                               const QuantizerSpec& spec, Orientation orientation) {
+  FloatSource source = float_source(context, x, groups, spec, orientation);
+  if (spec.outlier.quantile != 0.0) (void)split_outliers(spec, orientation, x, groups, source);
+  const bool one = spec.tensor_scope == TensorScope::whole;
+  Buffer result = allocate((one ? 1u : static_cast<std::size_t>(groups.count())) * sizeof(float));
+  std::uint32_t whole = 0;
+  for (std::int64_t g = 0; g < groups.count(); ++g) {
+    std::uint32_t amax = 0;
+    for (std::int64_t r = groups.begin(g, x.rows); r < groups.end(g, x.rows) && x.cols > 0; ++r)
+      kernels_.amax_tiles(source.data + r * source.stride, x.cols, x.cols, true, &amax);
+    whole = std::max(whole, amax);
+    result.as<float>()[one ? 0 : g] = float_of(one ? whole : amax);
+  }
+  return result;
+}
+
+QuantizedTensor CpuBackend::quantize_source(const StepContext& context, const TensorView& x, const RowGroups& groups,
+                                            const QuantizerSpec& spec, Orientation orientation, const Site& site,
+                                            const float* amax) {
+  FloatSource source = float_source(context, x, groups, spec, orientation);
   const bool row_form = orientation == Orientation::row;
   QuantizedTensor q;
+  if (spec.outlier.quantile != 0.0) q.residual = split_outliers(spec, orientation, x, groups, source);
   q.spec = spec;
   q.orientation = orientation;
   q.rows = row_form ? x.rows : x.cols;
@@ -292,7 +340,9 @@ QuantizedTensor CpuBackend::quantize(const StepContext& context, const TensorVie
                         (spec.scale_format == ScaleFormat::f32 ? sizeof(float) : 1));
   if (needs_tensor_amax(spec.rule))
     q.tensor_scales = allocate(static_cast<std::size_t>(groups.count()) * sizeof(float));
-  Quantization(kernels_, pool_, context, source.data, source.stride, x, site, q).run();
+  if (spec.decode == DecodeOrder::te)
+    q.tensor_amaxes = allocate(static_cast<std::size_t>(groups.count()) * sizeof(float));
+  Quantization(kernels_, pool_, context, source.data, source.stride, x, site, amax, q).run();
   return q;
 }
 

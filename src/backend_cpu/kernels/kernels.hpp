@@ -65,6 +65,9 @@ struct CpuKernels {
   void (*fill_draws)(const RandomStream& stream, std::uint64_t first, std::int64_t count, int bits,
                      std::uint32_t* draws);
   void (*pack_nibbles)(const std::uint8_t* codes, std::int64_t count, std::uint8_t* packed);
+  /// out[c * out_stride + r] = block[r * cols + c], one byte each.
+  void (*transpose_codes)(const std::uint8_t* block, std::int64_t rows, std::int64_t cols, std::uint8_t* out,
+                          std::int64_t out_stride);
   void (*hadamard_row)(const HadamardSpec& spec, const HadamardSignMask& mask, float* x, std::int64_t count);
   void (*hadamard_columns)(const HadamardSpec& spec, const HadamardSignMask& mask, float* x, std::int64_t stride,
                            std::int64_t count);

@@ -215,6 +215,42 @@ void pack_codes(const std::uint8_t* codes, std::int64_t count, std::uint8_t* pac
   pack_nibbles(codes, static_cast<std::size_t>(count), packed);
 }
 
+/// Exchanges the halves of neighbouring words that a transposition of 8x8 bytes has to: three such steps do it.
+template <int kDistance>
+NG_HD void exchange_bytes(std::uint64_t* word) {
+  constexpr int kBits = 8 * kDistance;
+  constexpr std::uint64_t kMask = kDistance == 1   ? 0x00ff00ff00ff00ffull
+                                  : kDistance == 2 ? 0x0000ffff0000ffffull
+                                                   : 0x00000000ffffffffull;
+  for (int i = 0; i < 8; ++i) {
+    if ((i & kDistance) != 0) continue;
+    const std::uint64_t moved = ((word[i] >> kBits) ^ word[i + kDistance]) & kMask;
+    word[i + kDistance] ^= moved;
+    word[i] ^= moved << kBits;
+  }
+}
+
+/// out[c * out_stride + r] = block[r * cols + c], one byte each.
+void transpose_codes(const std::uint8_t* block, std::int64_t rows, std::int64_t cols, std::uint8_t* out,
+                     std::int64_t out_stride) {
+  std::int64_t r = 0;
+  for (; r + 8 <= rows; r += 8) {
+    std::int64_t c = 0;
+    for (; c + 8 <= cols; c += 8) {
+      std::uint64_t word[8];
+      for (int i = 0; i < 8; ++i) __builtin_memcpy(&word[i], block + (r + i) * cols + c, 8);
+      exchange_bytes<1>(word);
+      exchange_bytes<2>(word);
+      exchange_bytes<4>(word);
+      for (int i = 0; i < 8; ++i) __builtin_memcpy(out + (c + i) * out_stride + r, &word[i], 8);
+    }
+    for (; c < cols; ++c)
+      for (int i = 0; i < 8; ++i) out[c * out_stride + r + i] = block[(r + i) * cols + c];
+  }
+  for (; r < rows; ++r)
+    for (std::int64_t c = 0; c < cols; ++c) out[c * out_stride + r] = block[r * cols + c];
+}
+
 /// Hadamard transform of consecutive groups of spec.size elements of a row, in place.
 void hadamard_row(const HadamardSpec& spec, const HadamardSignMask& mask, float* x, std::int64_t count) {
   for (std::int64_t i = 0; i < count; i += spec.size) hadamard_transform(spec, mask, x + i);
@@ -292,6 +328,7 @@ void add_quantize_kernels(CpuKernels& table) {
   table.encode_row = encode_row;
   table.fill_draws = fill_draws;
   table.pack_nibbles = pack_codes;
+  table.transpose_codes = transpose_codes;
   table.hadamard_row = hadamard_row;
   table.hadamard_columns = hadamard_columns;
   table.decode_row = decode_row;
