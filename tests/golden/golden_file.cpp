@@ -16,6 +16,7 @@ std::vector<std::uint32_t> GoldenFile::integers(const std::string& path) {
   const auto widened = [](const auto& values) { return std::vector<std::uint32_t>(values.begin(), values.end()); };
   if (array.dtype == ng::Dtype::u8) return widened(array.as<std::uint8_t>());
   if (array.dtype == ng::Dtype::u16) return widened(array.as<std::uint16_t>());
+  if (array.dtype == ng::Dtype::i32) return widened(array.as<std::int32_t>());
   return widened(array.as<std::uint32_t>());
 }
 
@@ -24,6 +25,10 @@ std::vector<float> GoldenFile::floats(const std::string& path) {
   const ng::Array array = file_.root().read(path);
   const auto values = array.as<float>();
   return {values.begin(), values.end()};
+}
+
+bool GoldenFile::has(const std::string& path) const {
+  return file_.root().exists(path);
 }
 
 std::vector<std::size_t> GoldenFile::shape(const std::string& path) const {
