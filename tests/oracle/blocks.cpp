@@ -101,10 +101,12 @@ float clamp_to(float x, float limit) {
 float scaled_value(float x, const TileScale& s) {
   float y = 0;
   if (s.exact) {
-    Exact e = exact_of(static_cast<double>(x));
-    e.exponent -= s.shift;
-    // Out of FP32's range the value rounds like any FP32 product would.
-    y = std::isfinite(x) ? round_to_f32(e) : x;
+    y = x;
+    if (std::isfinite(x)) {  // out of FP32's range the value rounds like any FP32 product would
+      Exact e = exact_of(static_cast<double>(x));
+      e.exponent -= s.shift;
+      y = round_to_f32(e);
+    }
   } else {
     y = s.divide ? f32_div(x, s.factor) : f32_mul(x, s.factor);
     if (std::isnan(y)) y = std::copysign(kNan, x);  // a NaN has the sign of the element, made here or brought along
