@@ -15,6 +15,7 @@
 #include "narrowgauge/numerics/hadamard.hpp"
 #include "narrowgauge/numerics/packing.hpp"
 #include "quantize.hpp"
+#include "tensor_core.hpp"
 
 namespace ng::cpu {
 
@@ -55,6 +56,12 @@ struct CpuKernels {
   /// D = A B^T, each output one fma chain in ascending k, from c (`accumulate`) or +0. kGemmScratchFloats of scratch.
   void (*gemm_chain)(StridedMatrix a, StridedMatrix b, float* c, std::int64_t ldc, std::int64_t m, std::int64_t n,
                      std::int64_t k, bool accumulate, float* scratch);
+
+  // ---- tensor_core.cpp
+  /// Steps of the tensor-core model; false, and nothing done, where there is no fast path for the parameters.
+  bool (*tensor_core_rows)(const TensorCoreBlock& block);
+  /// total[16] with a promoted chain each: `promoted` of numerics/tensor_core_product.hpp.
+  void (*tensor_core_promote)(ScaleMode mode, const float* chain, float scale_a, const float* scale_b, float* total);
 
   // ---- quantize.cpp
   /// amax[j] = magnitude bits of tile j of a row (NaN and infinity included), merged with the value there if asked.
@@ -136,6 +143,7 @@ void gemm_chain(StridedMatrix a, StridedMatrix b, float* c, std::int64_t ldc, st
                 std::int64_t k, bool accumulate, float* scratch);
 
 // One per file: enters its functions into the table.
+void add_tensor_core_kernels(CpuKernels& table);
 void add_quantize_kernels(CpuKernels& table);
 void add_row_kernels(CpuKernels& table);
 void add_softmax_kernels(CpuKernels& table);
