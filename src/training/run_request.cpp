@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// From the user's words to a checked plan: files read, overrides applied, recipe resolved on the model, identity formed.
+// From the user's words to a checked plan: files read, overrides applied, recipe resolved on the model, identity
+// formed.
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -27,14 +28,16 @@ std::string read_text(const std::string& path, const char* what) {
 }
 
 /// The settings whose path begins with `prefix` and a dot, without it. A path without a dot belongs to training.
-void apply(TomlDocument& document, const std::string& prefix, const std::vector<std::pair<std::string, std::string>>& settings) {
+void apply(TomlDocument& document, const std::string& prefix,
+           const std::vector<std::pair<std::string, std::string>>& settings) {
   for (const auto& [path, value] : settings) {
     const std::size_t dot = path.find('.');
     const std::string first = dot == std::string::npos ? "train" : path.substr(0, dot);
     if (first != "train" && first != "model" && first != "recipe")
       throw UserError(fmt::format("--set {}={}: the path begins with train., model. or recipe.", path, value));
     if (first == prefix)
-      document.set(dot == std::string::npos ? path : path.substr(dot + 1), value, fmt::format("--set {}={}", path, value));
+      document.set(dot == std::string::npos ? path : path.substr(dot + 1), value,
+                   fmt::format("--set {}={}", path, value));
   }
 }
 
@@ -103,17 +106,19 @@ RunPlanned plan_run(const RunRequest& request) {
   plan.data_digest = data.split_digest();
   plan.data_vocabulary = data.vocabulary();
   if (data.vocabulary() > plan.model.vocabulary)
-    throw UserError(fmt::format("{}: its tokens need a vocabulary of {}, the model {} has {} (key 'vocabulary')", request.data,
-                                data.vocabulary(), request.model_path, plan.model.vocabulary));
+    throw UserError(fmt::format("{}: its tokens need a vocabulary of {}, the model {} has {} (key 'vocabulary')",
+                                request.data, data.vocabulary(), request.model_path, plan.model.vocabulary));
   if (plan.training.sequence_length > plan.model.context)
     throw UserError(fmt::format("sequence_length {} is longer than the model's context of {} ({}, key 'context')",
                                 plan.training.sequence_length, plan.model.context, request.model_path));
 
   const std::int64_t tokens = plan.training.tokens_per_step() / plan.training.micro_batches;
   if (tokens % plan.resolved.token_multiple() != 0)
-    throw UserError(fmt::format("{}: its Hadamard transform of size {} on wgrad does not divide the {} tokens of a micro-batch (batch * sequence_length / "
-                                "micro_batches)",
-                                request.recipe_path, plan.resolved.token_multiple(), tokens));
+    throw UserError(
+        fmt::format("{}: its Hadamard transform of size {} on wgrad does not divide the {} tokens of a micro-batch "
+                    "(batch * sequence_length / "
+                    "micro_batches)",
+                    request.recipe_path, plan.resolved.token_multiple(), tokens));
 
   Json identity = Json::object();
   identity["model"] = plan.model.to_json();

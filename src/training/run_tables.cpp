@@ -59,9 +59,9 @@ std::vector<GemmRow> gemm_rows(Edges& edges, const std::string& arithmetic, cons
       row.arithmetic = arithmetic;
       row.accumulate = "f32 fma chain, ascending k";
       const bool logits = linear.name == "head" || linear.name.ends_with("/router");
-      const OperandKind out = static_cast<Gemm>(g) == Gemm::wgrad                  ? OperandKind::f32
-                              : static_cast<Gemm>(g) == Gemm::fprop && logits      ? edges.tensors().logits
-                                                                                  : edges.tensors().gemm_output;
+      const OperandKind out = static_cast<Gemm>(g) == Gemm::wgrad             ? OperandKind::f32
+                              : static_cast<Gemm>(g) == Gemm::fprop && logits ? edges.tensors().logits
+                                                                              : edges.tensors().gemm_output;
       row.output = out == OperandKind::f32 ? "f32" : "bf16";
       row.algorithm = algorithm;
       row.flops_share = linear.uses_per_token * static_cast<double>(linear.out * linear.in) / total;
@@ -79,7 +79,8 @@ std::vector<CastRow> cast_rows(Edges& edges) {
         if (request.spec.kind != OperandKind::quantized) continue;
         if (request.spec.source == FormSource::fprop)
           rows.push_back({layer_of(linear.name), "dequantize " + request.site->name});
-        rows.push_back({layer_of(linear.name), "quantize " + request.site->name + " " + to_text(request.spec.quantizer)});
+        rows.push_back(
+            {layer_of(linear.name), "quantize " + request.site->name + " " + to_text(request.spec.quantizer)});
       }
     }
   }
@@ -102,8 +103,13 @@ std::vector<FormatId> formats_in_use(Edges& edges) {
 RunSetup run_setup(const RunPlanned& plan, Edges& edges, const std::vector<BoundEntry>& recording, Backend& backend,
                    const std::string& checkpoint_folder) {
   RunSetup setup;
-  setup.identity = RunIdentity{std::string(program_version()), std::string(git_revision()), plan.run_id,
-                               plan.request.backend, plan.request.arithmetic, backend.device(), now_text()};
+  setup.identity = RunIdentity{std::string(program_version()),
+                               std::string(git_revision()),
+                               plan.run_id,
+                               plan.request.backend,
+                               plan.request.arithmetic,
+                               backend.device(),
+                               now_text()};
   Json resolved = Json::object();
   resolved["request"] = plan.request.to_json();
   resolved["model"] = plan.model.to_json();
@@ -124,7 +130,8 @@ RunSetup run_setup(const RunPlanned& plan, Edges& edges, const std::vector<Bound
   if (!plan.request.record_text.empty())
     setup.files.push_back({"record", plan.request.record_path, plan.request.record_text});
   setup.formats = formats_in_use(edges);
-  for (std::int64_t layer = plan.model.dense_layers; layer < plan.model.layers; ++layer) setup.moe_layers.push_back(layer);
+  for (std::int64_t layer = plan.model.dense_layers; layer < plan.model.layers; ++layer)
+    setup.moe_layers.push_back(layer);
   setup.experts = plan.model.experts;
   setup.record = record_layouts(recording);
   setup.gemms = gemm_rows(edges, plan.request.arithmetic, backend.name() + " tiled 6x16");

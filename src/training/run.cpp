@@ -1,0 +1,248 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// What one step of a run does: batch, gradients over micro-batches, clipping and AdamW; evaluation; checkpoints.
+#include "run.hpp"
+
+#include <fmt/format.h>
+#include <sys/resource.h>
+
+#include <algorithm>
+#include <cmath>
+#include <span>
+
+#include "narrowgauge/backend/registry.hpp"
+#include "narrowgauge/base/check.hpp"
+#include "narrowgauge/base/error.hpp"
+#include "narrowgauge/numerics/summation_order.hpp"
+#include "run_tables.hpp"
+
+namespace ng {
+
+namespace {
+
+/// Sum over the tree of summation_order.hpp.
+double tree_sum(const std::vector<float>& values) {
+  std::vector<double> partials(summation_leaves(values.size()), 0.0);
+  for (std::size_t i = 0; i < values.size(); ++i)
+    partials[i / kSummationLeaf] = add_rn(partials[i / kSummationLeaf], static_cast<double>(values[i]));
+  return reduce_tree(partials.data(), partials.size());
+}
+
+/// The recipe of the evaluation in BF16: every operand rounded once, carried tensors as BF16.
+ResolvedRecipe bf16_recipe(const ModelShape& shape) {
+  static const char* const kText = R"(
+name = "bf16"
+rule = [{ use = "bf16" }]
+[tensor]
+carried = { residual = "bf16", gemm_output = "bf16", logits = "f32", softmax = "f32" }
+exchange = { dispatch = "bf16", combine = "bf16", dispatch_grad = "bf16", combine_grad = "bf16" }
+state = { master = "f32", adam_m = "f32", adam_v = "f32", weight_grad = "f32" }
+)";
+  return resolve(Recipe::from_text("built-in bf16", kText), shape);
+}
+
+}  // namespace
+
+Run::Run(const RunPlanned& plan, const BackendOptions& options)
+    : plan_(plan),
+      backend_(make_backend(plan.request.backend, options)),
+      communicator_(make_single_rank()),
+      data_(TokenSource::open(plan.request.data)),
+      order_(plan.request.seed, data_.train(), plan.training.sequence_length),
+      eval_windows_(evaluation_windows(data_.heldout(), plan.training.sequence_length, plan.training.eval_windows)),
+      model_(plan.model, *backend_, *communicator_, plan.request.seed),
+      edges_(plan.model, plan.resolved),
+      bf16_edges_(plan.model, bf16_recipe(plan.model.shape())),
+      bf16_is_same_(bf16_recipe(plan.model.shape()).digest() == plan.resolved.digest()) {
+  for (const Parameter& p : model_.parameters().all()) {
+    state_.first.push_back(backend_->zeros(Dtype::f32, p.rows(), p.cols()));
+    state_.second.push_back(backend_->zeros(Dtype::f32, p.rows(), p.cols()));
+  }
+  entries_ = plan.recording.bind(edges_.quantized_sites(), edges_.sites());
+  std::map<std::uint32_t, QuantizerSpec> row_specs;
+  for (const Site& site : edges_.sites())
+    if (const QuantizerSpec* spec = edges_.row_spec(site.index)) row_specs.emplace(site.index, *spec);
+  recorder_ = std::make_unique<Recorder>(entries_, plan.training.steps, measurer_of(*backend_), std::move(row_specs));
+}
+
+RunSetup Run::setup(const std::string& checkpoint_folder) {
+  return run_setup(plan_, edges_, entries_, *backend_, checkpoint_folder);
+}
+
+MemoryRow Run::memory(std::int64_t step) {
+  std::int64_t weights = 0;
+  for (const Parameter& p : model_.parameters().all())
+    weights += p.master.view.count() * static_cast<std::int64_t>(sizeof(float));
+  rusage usage{};
+  getrusage(RUSAGE_SELF, &usage);
+  return MemoryRow{step, {weights, weights, 2 * weights}, static_cast<std::int64_t>(usage.ru_maxrss) * 1024};
+}
+
+Batch Run::batch_at(std::int64_t step, std::int64_t micro_batch) {
+  const TrainingConfig& t = plan_.training;
+  const std::int64_t sequences = t.batch / t.micro_batches;
+  ids_.resize(static_cast<std::size_t>(sequences * t.sequence_length));
+  targets_.resize(ids_.size());
+  for (std::int64_t s = 0; s < sequences; ++s) {
+    const std::size_t at = static_cast<std::size_t>(s * t.sequence_length);
+    const std::size_t length = static_cast<std::size_t>(t.sequence_length);
+    data_.read_window(order_.sequence_start(step, micro_batch * sequences + s, t.batch),
+                      std::span(ids_).subspan(at, length), std::span(targets_).subspan(at, length));
+  }
+  return Batch{
+      ids_, targets_, sequences, t.sequence_length, t.tokens_per_step(), micro_batch * sequences * t.sequence_length};
+}
+
+StepLosses Run::gradients(std::int64_t step) {
+  const TrainingConfig& t = plan_.training;
+  const std::size_t moe_layers = static_cast<std::size_t>(plan_.model.layers - plan_.model.dense_layers);
+  const std::size_t experts = static_cast<std::size_t>(plan_.model.experts);
+  StepLosses losses;
+  losses.moe.step = step;
+  losses.moe.load.assign(moe_layers * experts, 0.0f);
+  losses.moe.dropped.assign(moe_layers, 0.0f);
+  losses.moe.router_entropy.assign(moe_layers, 0.0f);
+  losses.moe.max_violation.assign(moe_layers, 0.0f);
+  losses.moe.aux_loss.assign(moe_layers, 0.0f);
+  token_losses_.resize(static_cast<std::size_t>(t.tokens_per_step()));
+  model_.parameters().zero_gradients(*backend_);
+  backend_->set_tap(recorder_->begin_step(step) ? recorder_.get() : nullptr);
+  const double share = 1.0 / static_cast<double>(t.micro_batches);
+  for (std::int64_t m = 0; m < t.micro_batches; ++m) {
+    const Batch batch = batch_at(step, m);
+    const StepContext context{plan_.request.seed, step, static_cast<std::int32_t>(m), Phase::train};
+    const ForwardResult result = model_.train(context, batch, edges_);
+    backend_->download(token_losses_.data() + batch.first_token, result.token_loss.view);
+    for (std::size_t l = 0; l < result.moe.size(); ++l) {
+      const MoeStatistics& moe = result.moe[l];
+      for (std::size_t e = 0; e < experts; ++e) losses.moe.load[l * experts + e] += static_cast<float>(moe.counts[e]);
+      losses.moe.router_entropy[l] += static_cast<float>(moe.entropy * share);
+      losses.moe.aux_loss[l] += static_cast<float>(moe.aux_loss * share);
+      losses.aux += moe.aux_loss * share;
+      losses.z += moe.z_loss * share;
+    }
+  }
+  backend_->set_tap(nullptr);
+  for (std::size_t l = 0; l < moe_layers; ++l) {
+    const auto begin = losses.moe.load.begin() + static_cast<std::ptrdiff_t>(l * experts);
+    const float largest = *std::max_element(begin, begin + static_cast<std::ptrdiff_t>(experts));
+    const double mean = static_cast<double>(t.tokens_per_step() * plan_.model.top_k) / static_cast<double>(experts);
+    losses.moe.max_violation[l] = static_cast<float>(static_cast<double>(largest) / mean - 1.0);
+  }
+  losses.loss = tree_sum(token_losses_) / static_cast<double>(t.tokens_per_step());
+  return losses;
+}
+
+double Run::evaluate(std::int64_t step, Edges& edges) {
+  const TrainingConfig& t = plan_.training;
+  const std::int64_t windows = static_cast<std::int64_t>(eval_windows_.size());
+  std::vector<float> losses(static_cast<std::size_t>(windows * t.sequence_length));
+  const std::int64_t per_batch = std::max<std::int64_t>(1, t.batch / t.micro_batches);
+  for (std::int64_t w = 0; w < windows; w += per_batch) {
+    const std::int64_t sequences = std::min(per_batch, windows - w);
+    ids_.resize(static_cast<std::size_t>(sequences * t.sequence_length));
+    targets_.resize(ids_.size());
+    for (std::int64_t s = 0; s < sequences; ++s) {
+      const std::size_t at = static_cast<std::size_t>(s * t.sequence_length);
+      const std::size_t length = static_cast<std::size_t>(t.sequence_length);
+      data_.read_window(eval_windows_[static_cast<std::size_t>(w + s)], std::span(ids_).subspan(at, length),
+                        std::span(targets_).subspan(at, length));
+    }
+    const std::int64_t tokens = sequences * t.sequence_length;
+    const Batch batch{ids_, targets_, sequences, t.sequence_length, windows * t.sequence_length, w * t.sequence_length};
+    const StepContext context{plan_.request.seed, step, 0, Phase::eval};
+    const ForwardResult result = model_.evaluate(context, batch, edges);
+    NG_CHECK_EQ(result.token_loss.view.cols, tokens);
+    backend_->download(losses.data() + w * t.sequence_length, result.token_loss.view);
+  }
+  return tree_sum(losses) / static_cast<double>(losses.size());
+}
+
+EvalRow Run::evaluation(std::int64_t step) {
+  EvalRow row;
+  row.step = step;
+  row.loss = evaluate(step, edges_);
+  row.loss_bf16 = bf16_is_same_ ? row.loss : evaluate(step, bf16_edges_);
+  row.tokens = static_cast<std::int64_t>(eval_windows_.size()) * plan_.training.sequence_length;
+  return row;
+}
+
+double Run::gradient_norm() {
+  double sum = 0.0;  // parameters in their order
+  for (const Parameter& p : model_.parameters().all()) sum = add_rn(sum, backend_->sum_of_squares(p.gradient.view));
+  return std::sqrt(sum);
+}
+
+void Run::update(std::int64_t step, double norm) {
+  const TrainingConfig& t = plan_.training;
+  const AdamWSpec spec{static_cast<float>(t.beta1), static_cast<float>(t.beta2), static_cast<float>(t.epsilon),
+                       static_cast<float>(t.weight_decay)};
+  StepScalars scalars;
+  scalars.learning_rate = static_cast<float>(learning_rate_at(t, step));
+  scalars.clip_factor = t.clip > 0.0 ? static_cast<float>(std::min(1.0, t.clip / (norm + 1e-6))) : 1.0f;
+  double power1 = 1.0;
+  double power2 = 1.0;
+  for (std::int64_t i = 0; i <= step; ++i) {  // products, not pow: the same on every machine
+    power1 *= t.beta1;
+    power2 *= t.beta2;
+  }
+  scalars.bias_correction1 = static_cast<float>(1.0 / (1.0 - power1));
+  scalars.bias_correction2 = static_cast<float>(1.0 / (1.0 - power2));
+  std::vector<Parameter>& parameters = model_.parameters().all();
+  for (std::size_t i = 0; i < parameters.size(); ++i) {
+    Parameter& p = parameters[i];
+    backend_->adamw(
+        spec, scalars,
+        ParameterUpdate{p.master.view, p.gradient.view, state_.first[i].view, state_.second[i].view, p.decay});
+  }
+  edges_.forget_weights();
+  bf16_edges_.forget_weights();
+}
+
+void Run::save(CheckpointStore& store, RunFileWriter& writer, std::int64_t steps_done) {
+  if (last_saved_ == steps_done) return;
+  last_saved_ = steps_done;
+  writer.flush();  // the streams reach at least as far as the checkpoint
+  CheckpointContents contents;
+  contents.step = steps_done;
+  contents.run_id = plan_.run_id;
+  std::vector<std::vector<float>> host;
+  const std::vector<Parameter>& parameters = model_.parameters().all();
+  host.reserve(3 * parameters.size());
+  for (std::size_t i = 0; i < parameters.size(); ++i) {
+    const Parameter& p = parameters[i];
+    for (const auto& [kind, view] : {std::pair<const char*, TensorView>{"master", p.master.view},
+                                     {"adam_m", state_.first[i].view},
+                                     {"adam_v", state_.second[i].view}}) {
+      host.emplace_back(static_cast<std::size_t>(view.count()));
+      backend_->download(host.back().data(), view);
+      contents.tensors.push_back(
+          {std::string(kind) + "/" + p.name, Dtype::f32, p.shape, std::as_bytes(std::span(host.back()))});
+    }
+  }
+  const SavedCheckpoint saved = store.save(contents);
+  writer.append(CheckpointRow{saved.step, saved.bytes, saved.digest});
+  writer.flush();
+}
+
+void Run::restore(const LoadedCheckpoint& checkpoint) {
+  last_saved_ = checkpoint.step;
+  if (checkpoint.run_id != plan_.run_id)
+    throw UserError(
+        fmt::format("{}: belongs to run {}, not to {}", checkpoint.path.string(), checkpoint.run_id, plan_.run_id));
+  std::vector<Parameter>& parameters = model_.parameters().all();
+  for (std::size_t i = 0; i < parameters.size(); ++i) {
+    Parameter& p = parameters[i];
+    for (const auto& [kind, view] : {std::pair<const char*, TensorView>{"master", p.master.view},
+                                     {"adam_m", state_.first[i].view},
+                                     {"adam_v", state_.second[i].view}}) {
+      const Array& array = checkpoint.tensor(std::string(kind) + "/" + p.name);
+      if (array.dtype != Dtype::f32 || array.shape != p.shape)
+        throw UserError(
+            fmt::format("{}: tensor {}/{} has another shape than the model", checkpoint.path.string(), kind, p.name));
+      backend_->upload(view, array.data.data());
+    }
+  }
+}
+
+}  // namespace ng

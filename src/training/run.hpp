@@ -1,0 +1,79 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// A run in memory: data, model, optimizer state, recorder; what one step does, and how its state is saved and restored.
+// The order of steps, evaluations and checkpoints is the loop's (trainer.cpp).
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include "narrowgauge/io/token_stream.hpp"
+#include "narrowgauge/model/model.hpp"
+#include "narrowgauge/recording/checkpoint.hpp"
+#include "narrowgauge/recording/recorder.hpp"
+#include "narrowgauge/training/trainer.hpp"
+
+namespace ng {
+
+/// What a step reports. MoE statistics are over all micro-batches.
+struct StepLosses {
+  double loss = 0;  ///< mean cross entropy over the step's tokens, nats
+  double aux = 0;
+  double z = 0;
+  MoeRow moe;
+};
+
+struct OptimizerState {
+  std::vector<Tensor> first;
+  std::vector<Tensor> second;
+};
+
+/// Everything of a run in memory.
+class Run {
+ public:
+  /// Allocates everything; `plan` must outlive the run.
+  Run(const RunPlanned& plan, const BackendOptions& options);
+
+  /// What the run file says before the first step.
+  RunSetup setup(const std::string& checkpoint_folder);
+
+  /// Losses of step `step` and the gradients of all its micro-batches. With `record` due, the recorder looks on.
+  StepLosses gradients(std::int64_t step);
+  /// Euclidean norm of all gradients together.
+  double gradient_norm();
+  /// Clipping, AdamW.
+  void update(std::int64_t step, double norm);
+  /// Rows of the recording plan that are due in the step just made.
+  std::vector<RecordRow> records() { return recorder_->finish_step(); }
+  /// Held-out losses after `step` updates, with the recipe's forward and in BF16.
+  EvalRow evaluation(std::int64_t step);
+  MemoryRow memory(std::int64_t step);
+
+  /// Saves the state after `steps_done` updates, unless that is the newest checkpoint already.
+  void save(CheckpointStore& store, RunFileWriter& writer, std::int64_t steps_done);
+  /// UserError when the checkpoint is another run's or does not fit.
+  void restore(const LoadedCheckpoint& checkpoint);
+
+ private:
+  Batch batch_at(std::int64_t step, std::int64_t micro_batch);
+  double evaluate(std::int64_t step, Edges& edges);
+  const RunPlanned& plan_;
+  std::unique_ptr<Backend> backend_;
+  std::unique_ptr<Communicator> communicator_;
+  TokenSource data_;
+  BatchOrder order_;
+  std::vector<std::int64_t> eval_windows_;
+  Model model_;
+  Edges edges_;
+  Edges bf16_edges_;
+  bool bf16_is_same_;
+  OptimizerState state_;
+  std::vector<BoundEntry> entries_;
+  std::unique_ptr<Recorder> recorder_;
+  std::vector<std::int32_t> ids_, targets_;
+  std::vector<float> token_losses_;
+  std::int64_t last_saved_ = -1;  // steps done at the newest checkpoint
+};
+
+}  // namespace ng
