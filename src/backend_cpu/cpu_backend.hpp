@@ -33,11 +33,17 @@ class CpuBackend final : public Backend {
                       std::span<const FormRequest> requests) override;
   QuantizedTensor quantize(const StepContext& context, const TensorView& x, const RowGroups& groups,
                            const QuantizerSpec& spec, Orientation orientation, const Site& site) override;
+  Buffer tensor_amax(const StepContext& context, const TensorView& x, const RowGroups& groups, const QuantizerSpec& spec,
+                     Orientation orientation) override;
+  QuantizedTensor quantize_known_amax(const StepContext& context, const TensorView& x, const RowGroups& groups,
+                                      const QuantizerSpec& spec, Orientation orientation, const Site& site,
+                                      const Buffer& amax) override;
   void dequantize(const QuantizedTensor& x, const TensorView& out) override;
   MeasureSums measure(const QuantizationEvent& event, const QuantizerSpec* row_spec) override;
 
   void matmul(const StepContext& context, const Product& product) override;
   void grouped_matmul(const StepContext& context, const Product& product) override;
+  void add_residual_product(const SparseResidual& a, const TensorView& b, const TensorView& out) override;
 
   void embedding(const TensorView& table, const TensorView& ids, const TensorView& y) override;
   void embedding_backward(const TensorView& ids, const TensorView& dy, const TensorView& d_table) override;
@@ -82,6 +88,18 @@ class CpuBackend final : public Backend {
   struct FloatOperand;
   using TileVisitor = std::function<void(std::int64_t row0, std::int64_t row1, std::int64_t col0, std::int64_t col1,
                                          float scale, float tensor_scale)>;
+
+  // cpu_quantize.cpp; `amax`: nullptr, or the tensor's amax of each group (or one for all)
+  QuantizedTensor quantize_source(const StepContext& context, const TensorView& x, const RowGroups& groups,
+                                  const QuantizerSpec& spec, Orientation orientation, const Site& site,
+                                  const float* amax);
+
+  // cpu_outliers.cpp
+  /// Clamps the outliers of `source`; returns what they lost, if the spec keeps it.
+  std::shared_ptr<const SparseResidual> split_outliers(const QuantizerSpec& spec, Orientation orientation,
+                                                       const TensorView& x, const RowGroups& groups, FloatSource& source);
+  /// decoded[r * cols + c] += residual, in the axes as quantized.
+  static void add_residual(const SparseResidual& residual, std::vector<float>& decoded);
 
   // cpu_forms.cpp
   FloatSource float_source(const StepContext& context, const TensorView& x, const RowGroups& groups,

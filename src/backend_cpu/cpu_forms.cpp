@@ -12,6 +12,7 @@
 #include "narrowgauge/base/error.hpp"
 #include "narrowgauge/numerics/decode.hpp"
 #include "narrowgauge/numerics/hadamard.hpp"
+#include "narrowgauge/numerics/scale_rule.hpp"
 
 namespace ng::cpu {
 
@@ -117,6 +118,7 @@ void CpuBackend::decode_rows(const QuantizedTensor& q, bool with_tensor_scale, s
     const std::int64_t end = q.groups.end(g, original_rows);
     const std::int64_t offset = q.tile_offsets[static_cast<std::size_t>(g)];
     const float tensor = with_tensor_scale && q.has_tensor_scale() ? q.tensor_scales.as<float>()[g] : 1.0f;
+    const bool te = with_tensor_scale && q.spec.decode == DecodeOrder::te;
     const std::int64_t first_row = row_form ? std::max(begin, row0) : row0;
     const std::int64_t last_row = row_form ? std::min(end, row1) : row1;
     const std::int64_t col0 = row_form ? 0 : begin;
@@ -133,6 +135,9 @@ void CpuBackend::decode_rows(const QuantizedTensor& q, bool with_tensor_scale, s
               q.spec.scale_format == ScaleFormat::f32
                   ? q.scales.as<float>()[at + j]
                   : stored_scale_value(q.spec.scale_format, q.scales.as<std::uint8_t>()[at + j]);
+        for (std::int64_t j = 0; te && j < tiles; ++j)
+          scales[static_cast<std::size_t>(j)] =
+              te_decode_factor(scales[static_cast<std::size_t>(j)], q.tensor_amaxes.as<float>()[g]);
       } else {
         std::fill(scales.begin(), scales.end(), 1.0f);
         if (static_cast<std::int64_t>(scales.size()) < tiles) scales.assign(static_cast<std::size_t>(tiles), 1.0f);
@@ -140,7 +145,7 @@ void CpuBackend::decode_rows(const QuantizedTensor& q, bool with_tensor_scale, s
       float* to = out + (r - row0) * stride + col0;
       kernels_.decode_row(q.storage, table.value.data(), q.codes.as<std::uint8_t>() + r * q.row_bytes, col0, count,
                           scales.data(), tile, to);
-      if (with_tensor_scale && q.has_tensor_scale())
+      if (with_tensor_scale && q.has_tensor_scale() && !te)
         for (std::int64_t c = 0; c < count; ++c) to[c] = decoded_product(to[c], tensor);
     }
   }

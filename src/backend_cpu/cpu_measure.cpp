@@ -74,6 +74,7 @@ std::vector<std::uint8_t> measured_rows(const QuantizationEvent& event) {
 std::vector<float> CpuBackend::decoded_in_original_axes(const QuantizedTensor& q) const {
   std::vector<float> values(static_cast<std::size_t>(q.rows * q.cols));
   decode_rows(q, true, 0, q.rows, values.data(), q.cols);
+  if (q.residual != nullptr) add_residual(*q.residual, values);
   const bool row_form = q.orientation == Orientation::row;
   return in_original_axes(std::move(values), q.orientation, row_form ? q.rows : q.cols, row_form ? q.cols : q.rows);
 }
@@ -180,7 +181,8 @@ std::vector<float> CpuBackend::tile_limits(const QuantizedTensor& q, float large
   const bool row_form = q.orientation == Orientation::row;
   std::vector<float> limits(static_cast<std::size_t>(q.rows * q.cols));
   for_each_tile(q, [&](std::int64_t row0, std::int64_t row1, std::int64_t col0, std::int64_t col1, float scale, float tensor) {
-    const float limit = mul_rn(mul_rn(largest, scale), tensor);
+    const float limit = q.spec.decode == DecodeOrder::te ? mul_rn(largest, te_decode_factor(scale, tensor))
+                                                          : mul_rn(mul_rn(largest, scale), tensor);
     for (std::int64_t r = row0; r < row1; ++r)
       for (std::int64_t c = col0; c < col1; ++c)
         limits[static_cast<std::size_t>(row_form ? r * q.cols + c : c * q.rows + r)] = limit;
@@ -209,7 +211,8 @@ void CpuBackend::add_scale_sums(const QuantizedTensor& q, const std::vector<std:
   sums.scale_log2_sum = reduce_tree(partials.data(), partials.size());
 }
 
-/// Calls visit(row0, row1, col0, col1, scale, tensor scale) for every tile, in the axes of the quantized matrix.
+/// Calls visit(row0, row1, col0, col1, scale, tensor scale) for every tile, in the axes of the quantized matrix. Under
+/// `decode = te` the amax of the tensor stands in place of its scale.
 void CpuBackend::for_each_tile(const QuantizedTensor& q, const TileVisitor& visit) const {
   const bool row_form = q.orientation == Orientation::row;
   const std::int64_t original_rows = row_form ? q.rows : q.cols;
@@ -217,7 +220,8 @@ void CpuBackend::for_each_tile(const QuantizedTensor& q, const TileVisitor& visi
     const std::int64_t begin = q.groups.begin(g, original_rows);
     const std::int64_t end = q.groups.end(g, original_rows);
     const std::int64_t offset = q.tile_offsets[static_cast<std::size_t>(g)];
-    const float tensor = q.has_tensor_scale() ? q.tensor_scales.as<float>()[g] : 1.0f;
+    const float* tensors = (q.spec.decode == DecodeOrder::te ? q.tensor_amaxes : q.tensor_scales).as<float>();
+    const float tensor = q.has_tensor_scale() ? tensors[g] : 1.0f;
     const std::int64_t row0 = row_form ? begin : 0;
     const std::int64_t rows = row_form ? end - begin : q.rows;
     const std::int64_t col0 = row_form ? 0 : begin;

@@ -90,6 +90,13 @@ void check_quantizer(const QuantizerSpec& spec) {
                                 name_of(spec.rule)));
   if (spec.infinite_scale_code != 0xff && spec.scale_format != ScaleFormat::e8m0)
     throw UserError(fmt::format("inf_scale belongs to scale=e8m0, not to {}", name_of(spec.scale_format)));
+  const double quantile = spec.outlier.quantile;
+  if (quantile != 0.0 && !(quantile > 0.5 && quantile < 1.0))
+    throw UserError(fmt::format("outlier: quantile {} is not above 0.5 and below 1", quantile));
+  const bool te = spec.rule == ScaleRule::te_v2_14 || spec.rule == ScaleRule::te_v2_13 || spec.rule == ScaleRule::nvfp4_paper;
+  if (spec.decode == DecodeOrder::te && !te)
+    throw UserError(fmt::format("decode=te belongs to the rules te_v2_14, te_v2_13 and nvfp4_paper, not to {}",
+                                name_of(spec.rule)));
   if (spec.tensor_scope == TensorScope::whole && !needs_tensor_amax(spec.rule))
     throw UserError(
         fmt::format("tensor_scope=whole belongs to rules with a tensor scale, not to {}", name_of(spec.rule)));

@@ -17,8 +17,6 @@
 namespace ng {
 namespace {
 
-constexpr std::string_view kDecode = "standard";
-
 std::vector<std::string> split(std::string_view text, char separator) {
   std::vector<std::string> parts;
   std::size_t begin = 0;
@@ -125,9 +123,27 @@ void set_infinite_scale(QuantizerSpec& spec, std::string_view text) {
   }
 }
 
-void set_decode(QuantizerSpec&, std::string_view text) {
-  if (text == "te") throw UserError("decode=te is not available in this version; valid: standard");
-  if (text != kDecode) throw_unknown_name("decode", text, {std::string(kDecode)});
+void set_outlier(QuantizerSpec& spec, std::string_view text) {
+  spec.outlier = OutlierSpec{};
+  if (text == "none") return;
+  const std::vector<std::string> parts = split(text, ':');
+  const std::optional<double> quantile = number<double>(parts[0]);
+  if (parts.size() < 2 || parts.size() > 3 || !quantile || !(*quantile > 0.5) || !(*quantile < 1.0))
+    throw UserError(
+        fmt::format("outlier={} is not QUANTILE:SCOPE[:RESIDUAL] with a quantile above 0.5 and below 1, for example "
+                    "outlier=0.99:row",
+                    text));
+  spec.outlier.quantile = *quantile;
+  spec.outlier.scope = parse_enum<OutlierScope>("outlier scope", parts[1]);
+  if (parts.size() == 3) spec.outlier.residual = parse_enum<OutlierResidual>("outlier residual", parts[2]);
+}
+
+std::string outlier_text(const QuantizerSpec& spec) {
+  const OutlierSpec& outlier = spec.outlier;
+  if (outlier.quantile == 0.0) return "none";
+  std::string text = fmt::format("{}:{}", outlier.quantile, name_of(outlier.scope));
+  if (outlier.residual != OutlierSpec{}.residual) text += fmt::format(":{}", name_of(outlier.residual));
+  return text;
 }
 
 template <NamedEnum E>
@@ -173,8 +189,10 @@ const std::vector<KeyRow>& key_rows() {
       {"hadamard", [](QuantizerSpec& s, std::string_view t) { s.hadamard = parse_hadamard(t); },
        [](const QuantizerSpec& s) { return to_text(s.hadamard); }, "SIZE:SIGNS:RESULT",
        "transform before quantizing, for example 16:te_fixed:bf16"},
-      {"decode", set_decode, [](const QuantizerSpec&) { return std::string(kDecode); }, std::string(kDecode),
-       "order of the products of a decoded value: fp32(fp32(code * scale) * tensor scale)"},
+      {"outlier", set_outlier, outlier_text, "QUANTILE:SCOPE[:RESIDUAL]",
+       "clamp what lies beyond quantiles, keep the rest sparse; 0.99:row, 0.999:tensor:e4m3, 0.99:row:none"},
+      NG_ENUM_KEY("decode", DecodeOrder, decode,
+                  "order of the products of a decoded value: code * scale first, or (te) scale * tensor amax first"),
   };
   return rows;
 }

@@ -156,7 +156,7 @@ TEST(Recipe, RefusesWithThePlace) {
       {rule + "[quantizer]\nq = { element = \"e2m1\", tile = [1, 32], scale = { format = \"e8m0\" } }\n",
        {"r.toml:4:", "rule"}},
       {rule + "[quantizer]\nq = { like = \"mxfp4\", tile = [32] }\n", {"r.toml:4:", "[rows, columns]"}},
-      {rule + "[quantizer]\nq = { like = \"mxfp4\", decode = \"te\" }\n", {"r.toml:4:", "decode=te is not available"}},
+      {rule + "[quantizer]\nq = { like = \"mxfp4\", decode = \"te\" }\n", {"r.toml:4:", "decode=te belongs to the rules te_v2_14"}},
       {rule + "[quantizer]\nq = { like = \"mxfp4\" }\nbf16 = { like = \"mxfp4\" }\n", {"r.toml:5:", "unquantized"}},
   };
   for (const Case& c : cases) {

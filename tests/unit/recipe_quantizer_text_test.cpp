@@ -69,6 +69,17 @@ TEST(QuantizerText, ChangesTouchOneField) {
   wanted = parse_quantizer("nvfp4_2d");
   wanted.tensor_scope = TensorScope::whole;
   EXPECT_EQ(parse_quantizer("nvfp4_2d,tensor_scope=whole,decode=standard"), wanted);
+  wanted.decode = DecodeOrder::te;
+  EXPECT_EQ(parse_quantizer("nvfp4_2d,tensor_scope=whole,decode=te"), wanted);
+
+  wanted = parse_quantizer("fp4_token");
+  wanted.outlier = {0.99, OutlierScope::row, OutlierResidual::bf16};
+  EXPECT_EQ(parse_quantizer("fp4_token,outlier=0.99:row"), wanted);
+  wanted.outlier = {0.999, OutlierScope::tensor, OutlierResidual::e4m3};
+  EXPECT_EQ(parse_quantizer("fp4_token,outlier=0.999:tensor:e4m3"), wanted);
+  wanted.outlier.residual = OutlierResidual::none;
+  EXPECT_EQ(parse_quantizer("fp4_token,outlier=0.999:tensor:none"), wanted);
+  EXPECT_EQ(parse_quantizer("fp4_token,outlier=none"), parse_quantizer("fp4_token"));
 }
 
 // Every value of every enum that a quantizer can hold, on the presets where it is valid.
@@ -102,6 +113,15 @@ TEST(QuantizerText, PrintsWhatParsesBack) {
         judge(spec);
         spec.tile_cols = 96;
         spec.tile_rows = 3;
+        judge(spec);
+      }
+    }
+    for (const auto& scope : enum_tables::Table<OutlierScope>::kRows) {
+      for (const auto& residual : enum_tables::Table<OutlierResidual>::kRows) {
+        QuantizerSpec spec = preset.spec;
+        spec.outlier = {0.123456789012345678 + 0.5, scope.value, residual.value};  // all 17 digits
+        judge(spec);
+        spec.decode = DecodeOrder::te;
         judge(spec);
       }
     }
@@ -178,7 +198,14 @@ TEST(QuantizerText, RefusesWithTheNearestName) {
       {"mxfp4,hadamard=12:none:f32", {"hadamard size 12"}},
       {"mxfp4,hadamard=32:te_fixed:bf16", {"defined for size 16, not for 32"}},
       {"mxfp4,hadamard=16:te_fxied:bf16", {"did you mean 'te_fixed'"}},
-      {"mxfp4,decode=te", {"decode=te is not available in this version"}},
+      {"mxfp4,decode=te", {"decode=te belongs to the rules te_v2_14, te_v2_13 and nvfp4_paper, not to floor"}},
+      {"nvfp4,decode=tee", {"decode 'tee' is unknown", "te"}},
+      {"mxfp4,outlier=0.99", {"outlier=0.99 is not QUANTILE:SCOPE[:RESIDUAL]", "outlier=0.99:row"}},
+      {"mxfp4,outlier=0.5:row", {"a quantile above 0.5 and below 1"}},
+      {"mxfp4,outlier=1:row", {"a quantile above 0.5 and below 1"}},
+      {"mxfp4,outlier=nan:row", {"a quantile above 0.5 and below 1"}},
+      {"mxfp4,outlier=0.99:rows", {"outlier scope 'rows' is unknown", "row"}},
+      {"mxfp4,outlier=0.99:row:fp8", {"outlier residual 'fp8' is unknown"}},
       {"mine.toml#act", {"cannot be named here"}},
   };
   for (const Case& c : cases) {

@@ -43,15 +43,30 @@ class Backend {
     /// One quantized form; what `produce` does for each request. x is f32 or bf16.
     virtual QuantizedTensor quantize(const StepContext& context, const TensorView& x, const RowGroups& groups,
                                      const QuantizerSpec& spec, Orientation orientation, const Site& site) = 0;
+    /// Largest magnitude of each group (of all groups: one value, where spec.tensor_scope is `whole`) of what the quantizer
+    /// encodes: x transformed and its outliers clamped. float, in the backend's memory; NaN if there is a NaN.
+    virtual Buffer tensor_amax(const StepContext& context, const TensorView& x, const RowGroups& groups,
+                               const QuantizerSpec& spec, Orientation orientation) = 0;
+    /// `quantize` with the tensor's amax given, as `tensor_amax` makes it: of ranks together, of earlier steps, or fixed.
+    /// For rules with a tensor scale, and for quantizers whose tile is the whole tensor. What lies above saturates.
+    virtual QuantizedTensor quantize_known_amax(const StepContext& context, const TensorView& x, const RowGroups& groups,
+                                                const QuantizerSpec& spec, Orientation orientation, const Site& site,
+                                                const Buffer& amax) = 0;
     /// Decoded values [rows, cols] as quantized (a column form gives the transposed matrix), rounded once to out's dtype.
+    /// A residual of outliers is not added.
     virtual void dequantize(const QuantizedTensor& x, const TensorView& out) = 0;
-    /// Error sums of a quantized form against its original; see MeasureSums. `double_quantization`: also quantize
-    /// along rows first (`row_spec`) and then as `q` was.
+    /// Error sums of a quantized form against its original; see MeasureSums. A residual of outliers counts: D is
+    /// fp32(decoded + it). `double_quantization`: also quantize along rows first (`row_spec`) and then as `q` was.
     virtual MeasureSums measure(const QuantizationEvent& event, const QuantizerSpec* row_spec) = 0;
 
     // ---- products
     virtual void matmul(const StepContext& context, const Product& product) = 0;
     virtual void grouped_matmul(const StepContext& context, const Product& product) = 0;
+
+    /// Compensation product: out[M, N] += A[M, K] B[N, K]^T, A the sparse residual of an outlier split, B the quantized
+    /// weight decoded or the original one (f32 or bf16). Each output continues its fma chain over A's entries in
+    /// ascending column. out is f32.
+    virtual void add_residual_product(const SparseResidual& a, const TensorView& b, const TensorView& out) = 0;
 
     // ---- layers; x, y and gradients are bf16 or f32; arithmetic in FP32, one rounding to the output's dtype. A "row sum"
     // is 8 interleaved chains (column mod 8) from +0 in ascending order, then ((0+1)+(2+3)) + ((4+5)+(6+7)).

@@ -28,6 +28,26 @@ enum class ScaleApplication : std::uint8_t { multiply, divide };
 /// Error that four_over_six compares.
 enum class FourOverSixError : std::uint8_t { mae, mse };
 
+/// Order of the products of a decoded value of a two-level format, D the tensor's decode scale and s the block's:
+/// `standard` fp32(fp32(code * s) * D); `te` fp32(code * fp32(fp32(s * amax of the tensor) * fp32(1/2688))), Transformer
+/// Engine's dequantize kernel. It shows in dequantized values and measures; products apply D after their sums.
+enum class DecodeOrder : std::uint8_t { standard, te };
+
+/// Over what a quantile is taken: each row of the matrix as quantized, or all of its rows (of each group).
+enum class OutlierScope : std::uint8_t { row, tensor };
+/// What keeps the clamped-off rest of an outlier; `none`: it is dropped (clamping without compensation).
+enum class OutlierResidual : std::uint8_t { none, bf16, e4m3, e5m2 };
+
+/// Outlier split before quantizing (arXiv 2501.17116 section 3.2; quantize/outlier_split.hpp): values beyond the
+/// `quantile` and 1 - `quantile` quantiles are clamped to them, the rest is kept as a sparse residual.
+struct OutlierSpec {
+    double quantile = 0.0;  ///< 0: no split; else in (0.5, 1)
+    OutlierScope scope = OutlierScope::row;
+    OutlierResidual residual = OutlierResidual::bf16;
+
+    friend constexpr bool operator==(const OutlierSpec&, const OutlierSpec&) = default;
+};
+
 /// For grouped operands (experts): one tensor scale per group, or one for the whole tensor.
 enum class TensorScope : std::uint8_t { group, whole };
 
@@ -46,6 +66,8 @@ struct QuantizerSpec {
     float four_over_six_e4m3_max = 448.0f;
     float amax_floor = 0.0f;  ///< absmax rules: amax is at least this
     HadamardSpec hadamard{};
+    DecodeOrder decode = DecodeOrder::standard;
+    OutlierSpec outlier{};  ///< after the transform
 
     friend constexpr bool operator==(const QuantizerSpec&, const QuantizerSpec&) = default;
 };

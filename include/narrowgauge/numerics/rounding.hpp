@@ -37,7 +37,8 @@ struct CastChoices {
 
 /// significand / 2^lost rounded to an integer; lost >= 1, significand < 2^24. `random` is a draw of `random_bits` bits:
 /// with f = the discarded fraction, the result is the upper neighbour iff floor(f * 2^b) + random >= 2^b (numerics.md
-/// section 1; b = 8 is Blackwell's cvt.rs for E2M1). "Even" is about the code: `added` is what the caller adds to the
+/// section 1; b = 8 is Blackwell's cvt.rs for E2M1). The mean over all draws is below |x| by less than step / 2^b, and not at all
+/// where f * 2^b is an integer, as whenever lost <= b: for E2M1 with b = 32 down to |x| = 2^-10. "Even" is about the code: `added` is what the caller adds to the
 /// result to form it, odd only in formats without mantissa bits.
 NG_HD constexpr std::uint32_t round_significand(std::uint32_t significand, int lost, bool negative, Rounding rounding,
                                                 int random_bits, std::uint32_t random, std::uint32_t added = 0) {

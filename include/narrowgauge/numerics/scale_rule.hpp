@@ -162,7 +162,8 @@ NG_HD TileScale nvfp4_tile_scale(const QuantizerSpec& spec, float amax, const Te
         case ScaleRule::te_v2_13:
             return te_tile_scale(e4m3_scale_code(minimum(mul_rn(div_rn(amax, 6.0f), tensor.encode), 448.0f)), tensor);
         case ScaleRule::four_over_six: return te_tile_scale(four_over_six_code(amax, tensor, false), tensor);
-        case ScaleRule::nvfp4_paper: {  // eq. 2-4: the stored scale is e4m3((amax_b / 6) * S), elements times 1/(s*D)
+        case ScaleRule::nvfp4_paper: {  // eq. 2-4: e4m3((amax_b / 6) * S), elements times 1/(s*D). The guards that the
+            // paper does not print are Transformer Engine's, so every scale equals te_v2_13's: the name says the source.
             const std::uint32_t code = e4m3_scale_code(mul_rn(div_rn(amax, 6.0f), tensor.encode));
             return te_tile_scale(code, tensor);
         }
@@ -250,6 +251,13 @@ NG_HD std::uint32_t encode_scaled(const QuantizerSpec& spec, const TileScale& sc
 NG_HD float decoded_product(float element, float scale) {
     const float product = mul_rn(element, scale);
     return is_nan_bits(bits_of(product)) ? float_of(kQuietNanBits | (bits_of(element) & kSignBit)) : product;
+}
+
+/// Factor of a code under `decode = te`: fp32(fp32(scale * amax) * fp32(1/2688)), the arithmetic of Transformer Engine's
+/// dequantize kernel. The decoded value is decoded_product(element, factor).
+NG_HD float te_decode_factor(float scale, float tensor_amax) {
+    const float reciprocal = 3.7202382e-4f;  // fp32(1 / (6 * 448))
+    return mul_rn(mul_rn(scale, tensor_amax), reciprocal);
 }
 
 /// Decoded value: fp32(fp32(code * scale) * tensor scale). The second product is left out for one-level formats.

@@ -54,6 +54,10 @@ NG_ENUM_TABLE(ScaleRule, {ScaleRule::none, "none"}, {ScaleRule::floor, "floor"},
 NG_ENUM_TABLE(ScaleApplication, {ScaleApplication::multiply, "multiply"}, {ScaleApplication::divide, "divide"});
 NG_ENUM_TABLE(FourOverSixError, {FourOverSixError::mae, "mae"}, {FourOverSixError::mse, "mse"});
 NG_ENUM_TABLE(TensorScope, {TensorScope::group, "group"}, {TensorScope::whole, "whole"});
+NG_ENUM_TABLE(DecodeOrder, {DecodeOrder::standard, "standard"}, {DecodeOrder::te, "te"});
+NG_ENUM_TABLE(OutlierScope, {OutlierScope::row, "row"}, {OutlierScope::tensor, "tensor"});
+NG_ENUM_TABLE(OutlierResidual, {OutlierResidual::none, "none"}, {OutlierResidual::bf16, "bf16"},
+              {OutlierResidual::e4m3, "e4m3"}, {OutlierResidual::e5m2, "e5m2"});
 NG_ENUM_TABLE(HadamardSigns, {HadamardSigns::none, "none"}, {HadamardSigns::te_fixed, "te_fixed"},
               {HadamardSigns::seeded, "seeded"});
 NG_ENUM_TABLE(HadamardOrder, {HadamardOrder::serial, "serial"}, {HadamardOrder::butterfly, "butterfly"});
