@@ -19,8 +19,12 @@ int main() {
   std::mt19937 generator(1);
   std::normal_distribution<float> normal;
   fmt::print("kernels: {}\n{:>6} {:>6} {:>6} {:>12} {:>12}\n", kernels.isa, "M", "N", "K", "ours GF/s", "Eigen GF/s");
-  for (const auto& [m, n, k] : std::vector<std::tuple<int, int, int>>{
-           {1024, 256, 128}, {256, 256, 128}, {128, 256, 1024}, {512, 512, 512}, {1024, 1024, 1024}, {2048, 2048, 2048}}) {
+  for (const auto& [m, n, k] : std::vector<std::tuple<int, int, int>>{{1024, 256, 128},
+                                                                      {256, 256, 128},
+                                                                      {128, 256, 1024},
+                                                                      {512, 512, 512},
+                                                                      {1024, 1024, 1024},
+                                                                      {2048, 2048, 2048}}) {
     Matrix a = Matrix::NullaryExpr(m, k, [&] { return normal(generator); });
     Matrix b = Matrix::NullaryExpr(n, k, [&] { return normal(generator); });
     Matrix c(m, n);

@@ -4,6 +4,8 @@
 // host conversions of single numbers beside it. Run alone: build/release/bin/bench_quantize
 #include <fmt/format.h>
 
+#include <cstdio>
+#include <cstdlib>
 #include <cstring>
 #include <vector>
 
@@ -23,6 +25,22 @@ using ng_bench::best_seconds;
 void row(const std::string& what, std::int64_t rows, std::int64_t cols, double seconds) {
   const double count = static_cast<double>(rows * cols);
   fmt::print("{:52} {:>6} x {:<5} {:8.3f} ns/element\n", what, rows, cols, seconds / count * 1e9);
+}
+
+/// ml_dtypes' cast of single numbers, if Python has it: one line of ns per element for each type, else nothing.
+void print_ml_dtypes() {
+  const char* command =
+      "python3 -c \"import numpy as np, ml_dtypes, time\n"
+      "x = np.random.default_rng(1).standard_normal(131072).astype(np.float32)\n"
+      "for t in ('float4_e2m1fn', 'float8_e4m3fn'):\n"
+      "    best = 1e9\n"
+      "    for _ in range(20):\n"
+      "        s = time.perf_counter(); x.astype(getattr(ml_dtypes, t)); best = min(best, time.perf_counter() - s)\n"
+      "    print(f'ml_dtypes: astype({t}), no scales'.ljust(52), '    64 x 2048 ', f'{best / x.size * 1e9:8.3f} "
+      "ns/element')\n"
+      "\" 2>/dev/null";
+  std::fflush(stdout);
+  if (std::system(command) != 0) fmt::print("ml_dtypes: not installed for python3, not measured\n");
 }
 
 }  // namespace
@@ -62,6 +80,7 @@ int main() {
             }));
       }
 #endif
+      if (!baseline && rows == 64) print_ml_dtypes();
     }
   }
   return 0;
