@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <span>
+#include <utility>
 
 #include "narrowgauge/base/check.hpp"
 #include "narrowgauge/recipe/enum_names.hpp"
@@ -20,6 +21,33 @@ std::vector<To> in_original_axes(const From* from, std::int64_t rows, std::int64
     for (std::int64_t c = 0; c < cols; ++c)
       to[static_cast<std::size_t>(r * cols + c)] = static_cast<To>(from[turned ? c * rows + r : r * cols + c]);
   return to;
+}
+
+// Codes of one or two bytes each, named by their format. BF16 is a type of its own to HDF5 readers.
+Array array_of_codes(FormatId format, std::vector<std::int64_t> shape, std::span<const std::byte> bytes) {
+  if (format == FormatId::bf16) return Array::from_bytes(Dtype::bf16, std::move(shape), bytes);
+  const bool wide = bit_count(format_of(format)) > 8;
+  Array codes = Array::from_bytes(wide ? Dtype::u16 : Dtype::u8, std::move(shape), bytes);
+  codes.format = name_of(format);
+  return codes;
+}
+
+// Group `residual`: compressed sparse rows of the matrix as quantized; with axis column those are the original's
+// columns.
+void write_residual(hdf5::Group& group, const SparseResidual& residual, Orientation axis) {
+  hdf5::Group to = group.create_group("residual");
+  to.set_attribute("rows", residual.rows);
+  to.set_attribute("cols", residual.cols);
+  to.set_attribute("axis", name_of(axis));
+  const std::size_t count = static_cast<std::size_t>(residual.count);
+  const std::span<const std::int64_t> pointers(residual.row_pointers.as<std::int64_t>(),
+                                               static_cast<std::size_t>(residual.rows + 1));
+  (void)to.create("row_pointers", Array::from<std::int64_t>({residual.rows + 1}, pointers));
+  const std::span<const std::int32_t> columns(residual.columns.as<std::int32_t>(), count);
+  (void)to.create("columns", Array::from<std::int32_t>({residual.count}, columns));
+  const std::size_t width = residual.format == FormatId::bf16 ? 2 : 1;
+  const std::span<const std::byte> bytes(residual.values.as<std::byte>(), count * width);
+  (void)to.create("values", array_of_codes(residual.format, {residual.count}, bytes));
 }
 
 }  // namespace
@@ -70,15 +98,12 @@ void write_quantized(hdf5::Group& group, const QuantizedTensor& q, const std::ve
   group.set_attribute("axis", name_of(q.orientation));
 
   const std::vector<std::int64_t> shape = {t.rows, t.cols};
-  Array codes;
   if (q.storage == CodeStorage::half) {
-    codes = Array::from<std::uint16_t>(shape, t.codes);
+    (void)group.create("codes", array_of_codes(q.spec.element_id, shape, std::as_bytes(std::span(t.codes))));
   } else {
     const std::vector<std::uint8_t> bytes(t.codes.begin(), t.codes.end());
-    codes = Array::from<std::uint8_t>(shape, bytes);
+    (void)group.create("codes", array_of_codes(q.spec.element_id, shape, std::as_bytes(std::span(bytes))));
   }
-  codes.format = element;
-  (void)group.create("codes", codes);
 
   if (packed) {
     const std::int64_t row_bytes = (t.cols + 1) / 2;
@@ -100,7 +125,10 @@ void write_quantized(hdf5::Group& group, const QuantizedTensor& q, const std::ve
   }
   if (q.has_tensor_scale())
     (void)group.create("tensor_scale", Array::from<float>({}, std::span<const float>(q.tensor_scales.as<float>(), 1)));
+  if (q.spec.decode == DecodeOrder::te)
+    (void)group.create("tensor_amax", Array::from<float>({}, std::span<const float>(q.tensor_amaxes.as<float>(), 1)));
   (void)group.create("dequantized", Array::from<float>(shape, dequantized));
+  if (q.residual != nullptr) write_residual(group, *q.residual, q.orientation);
 }
 
 }  // namespace ng::cli

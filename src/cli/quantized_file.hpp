@@ -2,7 +2,8 @@
 //
 // A quantized tensor as an HDF5 group: codes and scales as they lie on the original matrix, whichever axis tiles run
 // along. Attributes quantizer, element, scale_format, rows, cols, tile_rows, tile_cols, axis; datasets codes, scales,
-// tensor_scale, dequantized.
+// tensor_scale, dequantized (of the codes alone); where an outlier split kept one, group residual: row_pointers,
+// columns, values (codes, attribute dtype), rows as quantized. tensor_amax where decode = te.
 #pragma once
 
 #include <string>
