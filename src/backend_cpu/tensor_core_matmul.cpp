@@ -242,4 +242,35 @@ void tensor_core_matmul(const TensorCoreSpec& spec, const ProductMatrix& a, cons
   tensor_core_matmul(cpu_kernels(baseline), pool, spec, a, b, scales, size, out, ldc);
 }
 
+void ieee_matmul(ScaleMode mode, ProductOutput output, const ProductMatrix& a, const ProductMatrix& b,
+                 const ProductScales& scales, const MatmulSize& size, float* out, std::int64_t ldc, int threads) {
+  const CpuKernels& kernels = cpu_kernels(false);
+  ThreadPool pool(threads);
+  const std::int64_t step = is_blockwise(mode) ? kScaleBlock : std::max<std::int64_t>(size.k, 1);
+  pool.parallel_ranges(a.rows, kRowsPerTask, [&](std::int64_t begin, std::int64_t end) {
+    std::vector<float> scratch(kGemmScratchFloats);
+    std::vector<float> chains(static_cast<std::size_t>((end - begin) * b.rows));
+    std::vector<float> totals(chains.size(), 0.0f);
+    for (std::int64_t k = 0; k < size.k; k += step) {
+      std::vector<float>& to = is_blockwise(mode) ? chains : totals;
+      kernels.gemm_chain({a.data + begin * a.stride + k, a.stride, 1}, {b.data + k, b.stride, 1}, to.data(), b.rows,
+                         end - begin, b.rows, std::min(step, size.k - k), false, scratch.data());
+      if (!is_blockwise(mode)) continue;
+      for (std::int64_t i = 0; i < end - begin; ++i)
+        for (std::int64_t n = 0; n < b.rows; ++n) {
+          const auto at = static_cast<std::size_t>(i * b.rows + n);
+          totals[at] = promoted(mode, chains[at], scales.element(begin + i, n), k / kScaleBlock, totals[at]);
+        }
+    }
+    for (std::int64_t i = 0; i < end - begin; ++i)
+      for (std::int64_t n = 0; n < b.rows; ++n) {
+        const float sum = totals[static_cast<std::size_t>(i * b.rows + n)];
+        const std::uint32_t bits =
+            output_bits(output, scaled_result(mode, is_nan_bits(bits_of(sum)) ? float_of(kTensorCoreNanBits) : sum,
+                                              scales.element(begin + i, n)));
+        out[(begin + i) * ldc + n] = float_of(output == ProductOutput::bf16 ? bits << 16 : bits);
+      }
+  });
+}
+
 }  // namespace ng::cpu

@@ -7,8 +7,8 @@ namespace ng::cli {
 
 const std::vector<Command>& commands() {
   static const std::vector<Command> table = {
-      train_command(),   study_command(),   compare_command(), inspect_command(), quantize_command(),
-      formats_command(), recipes_command(), models_command(),  devices_command(),
+      train_command(),  study_command(),   compare_command(), inspect_command(), quantize_command(),
+      matmul_command(), formats_command(), recipes_command(), models_command(),  devices_command(),
   };
   return table;
 }

@@ -12,6 +12,7 @@ Command study_command();
 Command compare_command();
 Command inspect_command();
 Command quantize_command();
+Command matmul_command();
 Command formats_command();
 Command recipes_command();
 Command models_command();

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // D = A B^T on the CPU with the arithmetic of a tensor core, equal in every bit to `tensor_core_element` of
-// numerics/tensor_core_product.hpp and fast where the accumulator allows it; and the correctly rounded product.
+// numerics/tensor_core_product.hpp and fast where the accumulator allows it; and beside it the correctly
+// rounded product and the FP32 one.
 #pragma once
 
 #include <cstdint>
@@ -50,5 +51,11 @@ void tensor_core_matmul(const TensorCoreSpec& spec, const ProductMatrix& a, cons
 /// of zero is +0.
 void exact_matmul(ScaleMode mode, ProductOutput output, const ProductMatrix& a, const ProductMatrix& b,
                   const ProductScales& scales, const MatmulSize& size, float* out, std::int64_t ldc, int threads = 1);
+
+/// FP32 accumulation: one fma chain in ascending k from +0; with blockwise scales a fresh chain for every 128 of K,
+/// promoted as ScaleMode says. Then the other scales and the output's rounding as on a tensor core. Block scales of the
+/// operands are not taken.
+void ieee_matmul(ScaleMode mode, ProductOutput output, const ProductMatrix& a, const ProductMatrix& b,
+                 const ProductScales& scales, const MatmulSize& size, float* out, std::int64_t ldc, int threads = 1);
 
 }  // namespace ng::cpu

@@ -1,0 +1,36 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Operands and scales of `matmul` as FP32 numbers: codes decoded, raw bits taken as they are, floating values accepted
+// when the format can hold them.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "narrowgauge/numerics/format_catalog.hpp"
+#include "narrowgauge/numerics/tensor_core_product.hpp"
+
+namespace ng::cli {
+
+struct ProductOperand {
+  std::vector<float> values;  ///< [rows, cols]
+  std::int64_t rows = 0;
+  std::int64_t cols = 0;
+  FormatId format = FormatId::fp32;
+  std::string origin;
+};
+
+/// `format_name` empty: what the file says (a code format, bf16, fp16, else fp32). Unsigned integers are codes of the
+/// format (FP32's bits for tf32). TF32 operands are rounded to nearest even, as cuBLASLt does; a floating value that
+/// another format cannot hold is a UserError naming the first.
+[[nodiscard]] ProductOperand read_operand(const std::string& in, const std::string& format_name);
+
+/// FP32 scales of one operand, or a UserError that names the shapes that fit. `rows`: as many rows of scales.
+struct OperandScaleValues {
+  std::vector<float> values;
+  std::int64_t stride = 0;  ///< from one row of the operand to the next
+};
+[[nodiscard]] OperandScaleValues read_scales(const std::string& in, ScaleMode mode, std::int64_t rows, std::int64_t k);
+
+}  // namespace ng::cli

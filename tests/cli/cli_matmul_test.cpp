@@ -1,0 +1,177 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Claim: `matmul` gives every bit that cuBLASLt gave on an H100, for all 148 golden products, from the golden file's
+// own datasets; `exact` and `ieee` give their answers; every chip is reached by name; every wrong input ends with one
+// message, exit 2, and nothing left on disk. Alone: build/bin/cli_matmul
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <bit>
+#include <iostream>
+#include <span>
+
+#include "cli/process.hpp"
+#include "golden/h100_cases.hpp"
+#include "narrowgauge/io/hdf5.hpp"
+#include "narrowgauge/io/npy.hpp"
+
+namespace ng::test {
+namespace {
+
+std::vector<std::uint32_t> result_bits(const std::string& path) {
+  const hdf5::File file(path, hdf5::Mode::read);
+  const Array array = file.root().read("result");
+  std::vector<std::uint32_t> bits;
+  if (array.dtype == Dtype::bf16) {
+    for (std::size_t i = 0; i + 1 < array.data.size(); i += 2)
+      bits.push_back(std::to_integer<std::uint32_t>(array.data[i]) | std::to_integer<std::uint32_t>(array.data[i + 1])
+                                                                         << 8);
+  } else {
+    for (const float x : array.as<float>()) bits.push_back(std::bit_cast<std::uint32_t>(x));
+  }
+  return bits;
+}
+
+TEST(Matmul, EveryGoldenProductOfAnH100) {
+  static const char* const kModes[] = {"none", "tensor", "outer", "block_1x128", "block_128x128"};
+  TemporaryFolder folder;
+  ng_golden::GoldenFile golden("h100_gemm.h5");
+  const std::string path = std::string(NG_SOURCE_DIR) + "/data/golden/h100_gemm.h5";
+  std::size_t cases = 0, elements = 0, different = 0;
+  for (const std::string& name : golden.groups()) {
+    const ng_golden::H100Case h = ng_golden::read_h100_case(golden, name);
+    std::vector<std::string> words = {"matmul",
+                                      "--a",
+                                      path + ":/" + name + "/A",
+                                      "--a-format",
+                                      name_of(h.a_format),
+                                      "--b",
+                                      path + ":/" + name + "/B",
+                                      "--b-format",
+                                      name_of(h.b_format),
+                                      "--accumulate",
+                                      h.fast ? "fast" : "promoted",
+                                      "--scale-mode",
+                                      kModes[static_cast<int>(h.scale_mode)],
+                                      "--splits",
+                                      std::to_string(h.splits),
+                                      "--out-format",
+                                      h.output == ProductOutput::bf16 ? "bf16" : "f32",
+                                      "--threads",
+                                      cases % 2 == 0 ? "1" : "2",
+                                      "--out",
+                                      folder.file("d.h5")};
+    if (h.scale_mode != ScaleMode::none) {
+      const std::int64_t columns = is_blockwise(h.scale_mode) ? h.k / kScaleBlock : 1;
+      const auto save = [&](const char* file, const std::vector<float>& scales) {
+        write_npy(folder.file(file),
+                  Array::from<float>({static_cast<std::int64_t>(scales.size()) / columns, columns}, scales));
+      };
+      save("sa.npy", h.scale_a);
+      save("sb.npy", h.scale_b);
+      words.insert(words.end(), {"--scale-a", folder.file("sa.npy"), "--scale-b", folder.file("sb.npy")});
+    }
+    const Outcome outcome = narrowgauge(words);
+    ASSERT_EQ(outcome.code, 0) << name << ": " << outcome.err;
+    const std::vector<std::uint32_t> got = result_bits(folder.file("d.h5"));
+    ASSERT_EQ(got.size(), h.d.size()) << name;
+    std::size_t wrong = 0;
+    for (std::size_t i = 0; i < got.size(); ++i) wrong += got[i] != h.d[i] ? 1 : 0;
+    EXPECT_EQ(wrong, 0u) << name;
+    different += wrong;
+    elements += got.size();
+    ++cases;
+  }
+  std::cout << cases << " products, " << elements << " elements, " << different << " different\n";
+  EXPECT_EQ(cases, 148u);
+}
+
+class MatmulFiles : public testing::Test {
+ protected:
+  std::string npy(const std::string& name, std::vector<std::int64_t> shape, const std::vector<float>& x) const {
+    write_npy(folder_.file(name), Array::from<float>(std::move(shape), x));
+    return folder_.file(name);
+  }
+  std::vector<std::uint32_t> product(std::vector<std::string> words) const {
+    words.insert(words.begin(), "matmul");
+    words.insert(words.end(), {"--out", folder_.file("d.h5")});
+    const Outcome outcome = narrowgauge(words);
+    EXPECT_EQ(outcome.code, 0) << outcome.err;
+    return outcome.code == 0 ? result_bits(folder_.file("d.h5")) : std::vector<std::uint32_t>{};
+  }
+  TemporaryFolder folder_;
+};
+
+// 2^11, 2^-3, 2^-13 and -2^11 in one product: FP32 and a grid of 23 bits lose 2^-13, wider grids keep it.
+TEST_F(MatmulFiles, ArithmeticsByName) {
+  const std::string a = npy("a.npy", {1, 4}, {2048, 1, 1, -2048}), b = npy("b.npy", {1, 4}, {1, 0.125f, 0x1p-13f, 1});
+  const auto with = [&](const char* arithmetic, const char* format) {
+    return product({"--a", a, "--a-format", format, "--b", b, "--b-format", format, "--arithmetic", arithmetic});
+  };
+  const auto bits = [](float x) { return std::vector<std::uint32_t>{std::bit_cast<std::uint32_t>(x)}; };
+  EXPECT_EQ(with("exact", "fp32"), bits(0x1.004p-3f));
+  EXPECT_EQ(with("exact", "bf16"), bits(0x1.004p-3f));
+  EXPECT_EQ(with("ieee", "bf16"), bits(0.125f));  // 2^-13 is lost beside 2^11
+  EXPECT_EQ(with("volta", "fp16"), bits(0.125f));
+  EXPECT_EQ(with("turing", "fp16"), bits(0x1.004p-3f));
+  EXPECT_EQ(with("ampere", "bf16"), bits(0x1.004p-3f));
+  EXPECT_EQ(with("hopper", "bf16"), bits(0x1.004p-3f));
+  EXPECT_EQ(with("blackwell", "bf16"), bits(0x1.004p-3f));
+}
+
+TEST_F(MatmulFiles, MistakesLeaveNothing) {
+  const std::string a = npy("a.npy", {2, 256}, std::vector<float>(512, 1.0f));
+  const std::string b = npy("b.npy", {3, 256}, std::vector<float>(768, 1.0f));
+  const std::string third = npy("third.npy", {2, 256}, std::vector<float>(512, 1.0f / 3.0f));
+  const std::string narrow = npy("narrow.npy", {3, 255}, std::vector<float>(765, 1.0f));
+  const std::string s = npy("s.npy", {2, 2}, {1, 1, 1, 1}), t = npy("t.npy", {3, 2}, {1, 1, 1, 1, 1, 1});
+  {
+    hdf5::File file(folder_.file("x.h5"), hdf5::Mode::create);
+    (void)file.root().create("codes", Array::from<std::uint8_t>({2, 256}, std::vector<std::uint8_t>(512, 200)));
+    file.close();
+  }
+  const std::string codes = folder_.file("x.h5") + ":codes";
+  const std::vector<std::string> before = folder_.names();
+  struct Mistake {
+    std::vector<std::string> words;
+    std::string piece;
+  };
+  const Mistake mistakes[] = {
+      {{"--a", a, "--b", b, "--b-format", "bf16"}, "no product of fp32 and bf16"},
+      {{"--a", third, "--a-format", "bf16", "--b", b}, "bf16 cannot hold"},
+      {{"--a", codes, "--b", b}, "without a named format"},
+      {{"--a", codes, "--a-format", "e2m1", "--b", b}, "200 is no code of e2m1"},
+      {{"--a", codes, "--a-format", "bf16", "--b", b}, "does not fit"},
+      {{"--a", codes, "--a-format", "e4m4", "--b", b}, "did you mean 'e4m3'"},
+      {{"--a", a, "--b", narrow, "--arithmetic", "ieee"}, "the last extents differ"},
+      {{"--a", a, "--b", b, "--arithmetic", "hoper"}, "did you mean 'hopper'"},
+      {{"--a", a, "--b", b, "--arithmetic", "exact", "--scale-mode", "outer"}, "do not go together"},
+      {{"--a", a, "--b", b, "--arithmetic", "exact", "--scale-a", s, "--scale-b", t}, "do not go together"},
+      {{"--a", a, "--b", b, "--arithmetic", "exact", "--scale-mode", "outer", "--scale-a", s, "--scale-b", t},
+       "needed: [2, 1]"},
+      {{"--a", a, "--b", b, "--arithmetic", "exact", "--scale-mode", "block_1x128", "--scale-a", t, "--scale-b", t},
+       "needed: [2, 2]"},
+      {{"--a", a, "--b", b, "--arithmetic", "exact", "--scale-mode", "block_128x128", "--scale-a", s, "--scale-b", t},
+       "needed: [1, 2]"},
+      {{"--a", a, "--a-format", "bf16", "--b", b, "--b-format", "bf16", "--scale-mode", "block_1x128", "--scale-a", s,
+        "--scale-b", t},
+       "needs FP8 operands"},
+      {{"--a", a, "--a-format", "e4m3", "--b", b, "--b-format", "e4m3", "--scale-mode", "block_1x128", "--scale-a", s,
+        "--scale-b", t, "--accumulate", "fast"},
+       "goes with --accumulate promoted"},
+      {{"--a", folder_.file("absent.npy"), "--b", b}, "absent.npy"},
+      {{"--a", a, "--a-format", "tf32", "--b", b, "--b-format", "tf32", "--splits", "0"}, "--splits 0"},
+  };
+  for (const Mistake& m : mistakes) {
+    std::vector<std::string> words = {"matmul", "--out", folder_.file("d.h5")};
+    words.insert(words.end(), m.words.begin(), m.words.end());
+    const Outcome outcome = narrowgauge(words);
+    EXPECT_EQ(outcome.code, 2) << m.piece << ": " << outcome.err;
+    EXPECT_NE(outcome.err.find(m.piece), std::string::npos) << "lacks '" << m.piece << "': " << outcome.err;
+    EXPECT_EQ(std::count(outcome.err.begin(), outcome.err.end(), '\n'), 1) << outcome.err;
+    EXPECT_EQ(folder_.names(), before);
+  }
+}
+
+}  // namespace
+}  // namespace ng::test
