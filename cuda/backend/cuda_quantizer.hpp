@@ -16,12 +16,14 @@ class CudaQuantizer {
 
   [[nodiscard]] const DeviceInfo& device() const { return device_; }
 
-  /// As Backend::quantize; x and x.placement.row_ids are device memory. See QuantizePlan for `known_amax`.
+  /// As Backend::quantize, but without outlier splits and `decode = te` (a broken promise); x and x.placement.row_ids
+  /// are device memory. See QuantizePlan for `known_amax`.
   [[nodiscard]] QuantizedTensor quantize(const StepContext& context, const TensorView& x, const RowGroups& groups,
                                          const QuantizerSpec& spec, Orientation orientation, const Site& site,
                                          const std::uint32_t* known_amax = nullptr) const;
 
-  /// As Backend::dequantize: decoded values as quantized, rounded once to out's dtype (f32 or bf16). Complete on return.
+  /// As Backend::dequantize: decoded values as quantized, rounded once to out's dtype (f32 or bf16). Complete on
+  /// return.
   void dequantize(const QuantizedTensor& q, const TensorView& out) const;
 
  private:

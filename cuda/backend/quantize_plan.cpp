@@ -33,6 +33,7 @@ std::vector<GroupExtent> group_extents(const RowGroups& groups, std::int64_t row
 QuantizeJob describe_job(const StepContext& context, const TensorView& x, const RowGroups& groups,
                          const QuantizerSpec& spec, Orientation orientation, const Site& site) {
   NG_CHECK(x.dtype == Dtype::f32 || x.dtype == Dtype::bf16);
+  NG_CHECK(spec.outlier.quantile == 0.0 && spec.decode == DecodeOrder::standard);  // the CPU backend's alone
   const bool row_form = orientation == Orientation::row;
   QuantizeJob job;
   job.spec = spec;
