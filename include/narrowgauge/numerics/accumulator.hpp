@@ -66,7 +66,9 @@ NG_HD constexpr AlignedNumber aligned_number(std::uint32_t bits, int smallest_ex
   n.significand = (magnitude & 0x007fffffu) | (normal ? 0x00800000u : 0u);
   int exponent = normal ? static_cast<int>(magnitude >> 23) - 127 : -126;
   if (exponent < smallest_exponent) {  // a subnormal of its format: the low bits that go are zero
-    n.significand >>= smallest_exponent - exponent;
+    const int low = smallest_exponent - exponent;
+    n.significand = low < 24 ? n.significand >> low : 0;
+    if (n.significand == 0) return n;
     exponent = smallest_exponent;
   }
   n.exponent = static_cast<std::int16_t>(exponent);
