@@ -94,6 +94,7 @@ NG_HD constexpr int larger(int a, int b) {
 
 /// magnitude * 2^shift, cut toward zero.
 NG_HD constexpr std::int64_t cut(std::uint64_t magnitude, int shift) {
+  if (magnitude == 0) return 0;  // a zero's exponent says nothing
   if (shift >= 0) return static_cast<std::int64_t>(magnitude << shift);
   return shift <= -64 ? 0 : static_cast<std::int64_t>(magnitude >> -shift);
 }
