@@ -66,9 +66,30 @@ TEST(Toml, ReadsEveryType) {
   read_all(document.root());
   EXPECT_NO_THROW(document.finish());
   EXPECT_EQ(document.root().keys(), (std::vector<std::string>{"name", "layers", "theta", "tied", "tags", "shape",
-                                                               "rates", "rule", "optimizer"}));
+                                                              "rates", "rule", "optimizer"}));
   EXPECT_EQ(document.root().kind("theta"), TomlKind::real);
   EXPECT_EQ(document.root().kind("absent"), std::nullopt);
+}
+
+// toml++ 3.3 reaches undefined behaviour on these; found by tests/fuzz.
+TEST(Toml, CharactersOutsideOfStringsAreRefused) {
+  const auto parse = [](const std::string& text) {
+    return error_of([&] { (void)TomlDocument::from_text("m.toml", text); });
+  };
+  const std::string why = ": a character that is not ASCII outside of a string or comment";
+  EXPECT_EQ(parse("a = 1 \u00bd"), "m.toml:1:7" + why);
+  EXPECT_EQ(parse("s = \"\u00e9\" # \u00e9\n\u02de = 1\n"), "m.toml:2:1" + why);
+  EXPECT_EQ(parse("s = \"\"\"\n\u00e9\"\"\"\"\"\n[\u00e9]\n"), "m.toml:3:2" + why);
+  EXPECT_EQ(parse("s = '\\' \u00e9"), "m.toml:1:9" + why);
+  EXPECT_EQ(parse("s = \"\\\"\u00e9\"\u00e9"), "m.toml:1:10" + why);
+  EXPECT_EQ(
+      parse("a.\"\u00e9\" = [\"\u00e9\", { b.\"\u00e9\" = '\u00e9' }, \"\u00e9\"]\n\"\u00e9\".c = 1\n[t.'\u00e9']\n"),
+      "accepted");
+  EXPECT_EQ(parse("a = [\n1.\"\u00e9\"]"), "m.toml:2:3: a quote inside of a word");
+  EXPECT_EQ(parse("a = 1=\"\u00e9\""), "m.toml:1:7: a quote inside of a word");
+  EXPECT_EQ(parse("\ufeffs = \"\u00e9 '\"\nt = '''\u00e9 \" ''' # \u00e9\n\"\u00e9\" = 1\nu = \"\"\n"), "accepted");
+  TomlDocument document = TomlDocument::from_text("m.toml", "a = \"b\"\n");
+  EXPECT_NE(error_of([&] { document.set("a", "1\u00bd", "--set"); }), "accepted");
 }
 
 TEST(Toml, OptionalKeysTakeTheirFallbacks) {
@@ -89,7 +110,8 @@ TEST(Toml, OptionalKeysTakeTheirFallbacks) {
 TEST(Toml, UnreadKeysAreErrorsWithTheNearestValidOne) {
   const TomlDocument document = TomlDocument::from_text("m.toml", "layers = 4\n[optimizer]\nlr = 1\n  bata1 = 0.9\n");
   (void)document.root().get_int("layers");
-  EXPECT_EQ(error_of([&] { document.finish(); }), "m.toml:2:2: unknown key 'optimizer' in the top level; valid: layers");
+  EXPECT_EQ(error_of([&] { document.finish(); }),
+            "m.toml:2:2: unknown key 'optimizer' in the top level; valid: layers");
   const TomlTable optimizer = document.root().get_table("optimizer");
   (void)optimizer.get_double("lr");
   (void)optimizer.optional_double("beta1", 0.9);
