@@ -8,6 +8,7 @@
 option(NG_PORTABLE "Link libstdc++ and libgcc into the program, so that the binary travels" ON)
 option(NG_TESTS "Build the tests" ON)
 option(NG_WERROR "Treat warnings as errors" ON)
+option(NG_FUZZ "Build the libFuzzer programs of tests/fuzz (clang only; sets NG_SANITIZE)" OFF)
 set(NG_SANITIZE "" CACHE STRING "Sanitizers for every target, for example address,undefined")
 
 if(NOT CMAKE_BUILD_TYPE AND NOT CMAKE_CONFIGURATION_TYPES)
@@ -51,6 +52,16 @@ add_library(ng_numerics_flags INTERFACE)
 target_compile_options(ng_numerics_flags INTERFACE
   "$<$<COMPILE_LANGUAGE:CXX>:-ffp-contract=off;-fno-fast-math>"
   "$<$<COMPILE_LANGUAGE:CUDA>:-Xcompiler=-ffp-contract=off,-fno-fast-math;-fmad=false>")
+
+if(NG_FUZZ)
+  if(NOT CMAKE_CXX_COMPILER_ID MATCHES "Clang")
+    message(FATAL_ERROR "NG_FUZZ needs clang: configure with -DCMAKE_C_COMPILER=clang -DCMAKE_CXX_COMPILER=clang++")
+  endif()
+  if(NOT NG_SANITIZE)
+    set(NG_SANITIZE address,undefined)
+  endif()
+  add_compile_options(-fsanitize=fuzzer-no-link)
+endif()
 
 # With sanitizers CUDA is left out and the program is not portable.
 if(NG_SANITIZE)
