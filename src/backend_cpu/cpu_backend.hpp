@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The CPU backend: every operation of the interface as loops over rows, cut into fixed pieces for the threads. Contracts
-// are in narrowgauge/backend/backend.hpp; here is only who holds what. Bodies: cpu_backend.cpp (memory, cast, add),
-// cpu_forms.cpp (quantization), cpu_products.cpp, cpu_layers.cpp, cpu_attention.cpp, cpu_routing.cpp, cpu_optimizer.cpp.
+// The CPU backend: every operation of the interface as loops over rows, cut into fixed pieces for the threads.
+// Contracts are in narrowgauge/backend/backend.hpp; here is only who holds what. Bodies: cpu_backend.cpp (memory, cast,
+// add), cpu_forms.cpp (quantization), cpu_products.cpp, cpu_layers.cpp, cpu_attention.cpp, cpu_routing.cpp,
+// cpu_optimizer.cpp.
 #pragma once
 
 #include <functional>
@@ -33,8 +34,8 @@ class CpuBackend final : public Backend {
                       std::span<const FormRequest> requests) override;
   QuantizedTensor quantize(const StepContext& context, const TensorView& x, const RowGroups& groups,
                            const QuantizerSpec& spec, Orientation orientation, const Site& site) override;
-  Buffer tensor_amax(const StepContext& context, const TensorView& x, const RowGroups& groups, const QuantizerSpec& spec,
-                     Orientation orientation) override;
+  Buffer tensor_amax(const StepContext& context, const TensorView& x, const RowGroups& groups,
+                     const QuantizerSpec& spec, Orientation orientation) override;
   QuantizedTensor quantize_known_amax(const StepContext& context, const TensorView& x, const RowGroups& groups,
                                       const QuantizerSpec& spec, Orientation orientation, const Site& site,
                                       const Buffer& amax) override;
@@ -78,8 +79,8 @@ class CpuBackend final : public Backend {
   void fill_normal(const TensorView& view, const RandomStream& stream, double deviation) override;
 
  private:
-  /// FP32 rows of a tensor, and where they lie: the tensor itself if it is FP32, else a widened copy; transformed if the
-  /// spec says so.
+  /// FP32 rows of a tensor, and where they lie: the tensor itself if it is FP32, else a widened copy; transformed if
+  /// the spec says so.
   struct FloatSource {
     const float* data;
     std::int64_t stride;
@@ -97,7 +98,8 @@ class CpuBackend final : public Backend {
   // cpu_outliers.cpp
   /// Clamps the outliers of `source`; returns what they lost, if the spec keeps it.
   std::shared_ptr<const SparseResidual> split_outliers(const QuantizerSpec& spec, Orientation orientation,
-                                                       const TensorView& x, const RowGroups& groups, FloatSource& source);
+                                                       const TensorView& x, const RowGroups& groups,
+                                                       FloatSource& source);
   /// decoded[r * cols + c] += residual, in the axes as quantized.
   static void add_residual(const SparseResidual& residual, std::vector<float>& decoded);
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Forms of a tensor on the CPU: what a quantizer is given (widened, transformed), all forms of one tensor, and decoding.
-// Quantization itself is in cpu_quantize.cpp.
+// Forms of a tensor on the CPU: what a quantizer is given (widened, transformed), all forms of one tensor, and
+// decoding. Quantization itself is in cpu_quantize.cpp.
 #include <algorithm>
 #include <cstring>
 #include <vector>
@@ -22,8 +22,9 @@ constexpr std::int64_t kRowsPerPiece = 32;
 
 }  // namespace
 
-CpuBackend::FloatSource CpuBackend::float_source(const StepContext& context, const TensorView& x, const RowGroups& groups,
-                                                 const QuantizerSpec& spec, Orientation orientation) {
+CpuBackend::FloatSource CpuBackend::float_source(const StepContext& context, const TensorView& x,
+                                                 const RowGroups& groups, const QuantizerSpec& spec,
+                                                 Orientation orientation) {
   NG_CHECK(x.dtype == Dtype::f32 || x.dtype == Dtype::bf16);
   FloatSource source{x.as<float>(), x.stride, {}};
   const HadamardSpec& hadamard = spec.hadamard;

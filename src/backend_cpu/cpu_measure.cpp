@@ -2,8 +2,8 @@
 //
 // Error sums of a quantized form against what the quantizer was given (for a rotated form: the rotated tensor).
 // Padding rows of experts are not measured: neither sums nor counts nor scales depend on how far experts are padded.
-// Terms of a sum: measured rows of the original in order, each row cut into leaves of 256; leaves are added up by the tree of
-// summation_order.hpp.
+// Terms of a sum: measured rows of the original in order, each row cut into leaves of 256; leaves are added up by the
+// tree of summation_order.hpp.
 #include <algorithm>
 #include <cmath>
 #include <vector>
@@ -38,7 +38,8 @@ std::int64_t count_sum(const std::vector<Leaf>& leaves, std::int64_t Leaf::*memb
 }
 
 /// m as it lies in the original: element (r, c) of a column form is (c, r) of its decoded matrix.
-std::vector<float> in_original_axes(std::vector<float> decoded, Orientation orientation, std::int64_t rows, std::int64_t cols) {
+std::vector<float> in_original_axes(std::vector<float> decoded, Orientation orientation, std::int64_t rows,
+                                    std::int64_t cols) {
   if (orientation == Orientation::row) return decoded;
   std::vector<float> turned(decoded.size());
   for (std::int64_t r = 0; r < rows; ++r)
@@ -136,8 +137,10 @@ MeasureSums CpuBackend::measure(const QuantizationEvent& event, const QuantizerS
           leaf.underflow += got == 0 ? 1 : 0;
           leaf.max_rel = std::max(leaf.max_rel, static_cast<float>(std::fabs(error) / magnitude));
         }
-        if (!limit.empty()) leaf.saturated += magnitude > static_cast<double>(limit[static_cast<std::size_t>(r * cols + c)]) ? 1 : 0;
-        else leaf.saturated += magnitude > static_cast<double>(largest) ? 1 : 0;
+        if (!limit.empty())
+          leaf.saturated += magnitude > static_cast<double>(limit[static_cast<std::size_t>(r * cols + c)]) ? 1 : 0;
+        else
+          leaf.saturated += magnitude > static_cast<double>(largest) ? 1 : 0;
         if (!twice.empty()) {
           const double second = twice[static_cast<std::size_t>(r * cols + c)];
           leaf.double_error2 += (second - got) * (second - got);
@@ -180,13 +183,14 @@ MeasureSums CpuBackend::measure(const QuantizationEvent& event, const QuantizerS
 std::vector<float> CpuBackend::tile_limits(const QuantizedTensor& q, float largest) const {
   const bool row_form = q.orientation == Orientation::row;
   std::vector<float> limits(static_cast<std::size_t>(q.rows * q.cols));
-  for_each_tile(q, [&](std::int64_t row0, std::int64_t row1, std::int64_t col0, std::int64_t col1, float scale, float tensor) {
-    const float limit = q.spec.decode == DecodeOrder::te ? mul_rn(largest, te_decode_factor(scale, tensor))
-                                                          : mul_rn(mul_rn(largest, scale), tensor);
-    for (std::int64_t r = row0; r < row1; ++r)
-      for (std::int64_t c = col0; c < col1; ++c)
-        limits[static_cast<std::size_t>(row_form ? r * q.cols + c : c * q.rows + r)] = limit;
-  });
+  for_each_tile(
+      q, [&](std::int64_t row0, std::int64_t row1, std::int64_t col0, std::int64_t col1, float scale, float tensor) {
+        const float limit = q.spec.decode == DecodeOrder::te ? mul_rn(largest, te_decode_factor(scale, tensor))
+                                                             : mul_rn(mul_rn(largest, scale), tensor);
+        for (std::int64_t r = row0; r < row1; ++r)
+          for (std::int64_t c = col0; c < col1; ++c)
+            limits[static_cast<std::size_t>(row_form ? r * q.cols + c : c * q.rows + r)] = limit;
+      });
   return limits;
 }
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Products of forms with the `ieee` arithmetic: operands decoded to FP32 (code times block scale, one rounding), one fma
-// chain per output, then the tensor scales, then one rounding to the output's dtype.
+// Products of forms with the `ieee` arithmetic: operands decoded to FP32 (code times block scale, one rounding), one
+// fma chain per output, then the tensor scales, then one rounding to the output's dtype.
 #include <algorithm>
 #include <vector>
 
@@ -18,7 +18,8 @@ constexpr std::int64_t kRowsPerPiece = 192;  // of the output; a multiple of the
 
 }  // namespace
 
-/// An operand as FP32 matrix [rows, K] with any strides, and the tensor scale of each group that is still to be applied.
+/// An operand as FP32 matrix [rows, K] with any strides, and the tensor scale of each group that is still to be
+/// applied.
 struct CpuBackend::FloatOperand {
   StridedMatrix matrix{};
   std::int64_t rows = 0;
@@ -75,7 +76,8 @@ void CpuBackend::float_product(const StridedMatrix& a, const StridedMatrix& b, s
   part.data += row0 * a.row_stride;
   const bool scaled = scale_a != nullptr || scale_b != nullptr;
   if (out.dtype == Dtype::f32 && !scaled) {
-    kernels_.gemm_chain(part, b, out.as<float>() + row0 * out.stride, out.stride, rows, n, k, accumulate, scratch.data());
+    kernels_.gemm_chain(part, b, out.as<float>() + row0 * out.stride, out.stride, rows, n, k, accumulate,
+                        scratch.data());
     return;
   }
   result.resize(static_cast<std::size_t>(rows * n));

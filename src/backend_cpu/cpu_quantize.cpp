@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// An FP32 matrix to its quantized form: amax of the tiles, scales, codes. Where a tile's scale depends on nothing beyond
-// the tile, the three follow each other for a few rows at a time, so that the matrix is read from memory once. Column
-// forms are made from the original where it lies: tiles run down its columns, codes are written transposed.
+// An FP32 matrix to its quantized form: amax of the tiles, scales, codes. Where a tile's scale depends on nothing
+// beyond the tile, the three follow each other for a few rows at a time, so that the matrix is read from memory once.
+// Column forms are made from the original where it lies: tiles run down its columns, codes are written transposed.
 #include <algorithm>
 #include <atomic>
 #include <cstring>
@@ -24,9 +24,9 @@ constexpr std::int64_t kColsPerPiece = 64;
 struct GroupTiles {
   std::int64_t begin = 0;  // first row of the group
   std::int64_t rows = 0;
-  std::int64_t tile_rows = 1, tile_cols = 1;    // elements of a tile
-  std::int64_t row_tiles = 0, col_tiles = 0;    // tiles of the group
-  std::int64_t offset = 0;                      // first tile of the group along the grouped axis
+  std::int64_t tile_rows = 1, tile_cols = 1;  // elements of a tile
+  std::int64_t row_tiles = 0, col_tiles = 0;  // tiles of the group
+  std::int64_t offset = 0;                    // first tile of the group along the grouped axis
   TensorScale tensor;
   std::vector<std::uint32_t> amax, code;
   std::vector<float> encode;
@@ -47,7 +47,8 @@ class Quantization {
         row_form_(q.orientation == Orientation::row),
         random_(q.spec.cast.rounding == Rounding::stochastic),
         special_(special_codes(q.spec.element, q.spec.cast)),
-        stream_{context.seed, RandomPurpose::stochastic_rounding, site.tensor_id, static_cast<std::uint32_t>(context.step)} {
+        stream_{context.seed, RandomPurpose::stochastic_rounding, site.tensor_id,
+                static_cast<std::uint32_t>(context.step)} {
     lay_out();
   }
 
@@ -62,8 +63,7 @@ class Quantization {
         });
       }
     } else {
-      for (GroupTiles& g : groups_)
-        pool_.parallel_for(g.row_tiles, [&](std::int64_t t) { measure_amax(g, t, t + 1); });
+      for (GroupTiles& g : groups_) pool_.parallel_for(g.row_tiles, [&](std::int64_t t) { measure_amax(g, t, t + 1); });
       if (needs_tensor_amax(q_.spec.rule)) make_tensor_scales();
       for (GroupTiles& g : groups_) {
         std::atomic<bool> careful = false;
@@ -76,14 +76,16 @@ class Quantization {
           continue;
         }
         // Pieces of columns, so that each row of the transposed codes has one writer.
-        const std::int64_t step = g.tile_cols >= kColsPerPiece ? g.tile_cols : kColsPerPiece / g.tile_cols * g.tile_cols;
+        const std::int64_t step =
+            g.tile_cols >= kColsPerPiece ? g.tile_cols : kColsPerPiece / g.tile_cols * g.tile_cols;
         pool_.parallel_ranges(x_.cols, step,
                               [&](std::int64_t first, std::int64_t last) { encode_columns(g, first, last, careful); });
       }
     }
     if (saw_nan_ && q_.spec.cast.nan == NanChoice::error && q_.spec.element.nan == NanCodes::none)
       for (std::int64_t r = 0; r < x_.rows; ++r)
-        for (std::int64_t c = 0; c < x_.cols; ++c) q_.nan_inputs += is_nan_bits(bits_of(data_[r * stride_ + c])) ? 1 : 0;
+        for (std::int64_t c = 0; c < x_.cols; ++c)
+          q_.nan_inputs += is_nan_bits(bits_of(data_[r * stride_ + c])) ? 1 : 0;
   }
 
  private:
@@ -159,8 +161,7 @@ void Quantization::make_tensor_scales() {
     std::uint32_t amax = whole;
     if (q_.spec.tensor_scope == TensorScope::group)
       amax = g.amax.empty() ? 0 : *std::max_element(g.amax.begin(), g.amax.end());
-    if (known_amax_ != nullptr)
-      amax = magnitude_bits(known_amax_[q_.spec.tensor_scope == TensorScope::group ? i : 0]);
+    if (known_amax_ != nullptr) amax = magnitude_bits(known_amax_[q_.spec.tensor_scope == TensorScope::group ? i : 0]);
     g.tensor = tensor_scale(q_.spec, amax);
     q_.tensor_scales.as<float>()[i] = g.tensor.decode;
     if (q_.spec.decode == DecodeOrder::te) q_.tensor_amaxes.as<float>()[i] = g.tensor.amax;
@@ -205,17 +206,16 @@ void Quantization::choose_four_over_six(GroupTiles& g, std::int64_t tile) {
   NG_CHECK(lines <= kFourOverSixLines);
   const std::size_t at = static_cast<std::size_t>(tile);
   const float* corner = data_ + (g.begin + row0) * stride_ + col0;
-  const TileScale scale = four_over_six_scale(q_.spec, g.amax[at], g.tensor, lines, row_form_ ? width : height,
-                                              [&](std::int64_t l, std::int64_t i) {
-                                                return row_form_ ? corner[l * stride_ + i] : corner[i * stride_ + l];
-                                              });
+  const TileScale scale = four_over_six_scale(
+      q_.spec, g.amax[at], g.tensor, lines, row_form_ ? width : height,
+      [&](std::int64_t l, std::int64_t i) { return row_form_ ? corner[l * stride_ + i] : corner[i * stride_ + l]; });
   g.encode[at] = q_.spec.application == ScaleApplication::divide ? scale.divisor : scale.encode;
   g.code[at] = scale.code;
 }
 
 /// Codes of `cols` elements of a row of the group, one byte each (two for wider formats), from column col0 on.
-void Quantization::encode_part(const GroupTiles& g, std::int64_t row, std::int64_t col0, std::int64_t cols, bool careful,
-                               std::uint32_t* draws, void* out) {
+void Quantization::encode_part(const GroupTiles& g, std::int64_t row, std::int64_t col0, std::int64_t cols,
+                               bool careful, std::uint32_t* draws, void* out) {
   if (random_) {
     const std::int64_t logical = logical_row(x_.placement, g.begin + row);
     if (logical >= 0)
@@ -227,8 +227,9 @@ void Quantization::encode_part(const GroupTiles& g, std::int64_t row, std::int64
       std::fill(draws, draws + cols, 0u);
   }
   const std::int64_t tile = row / g.tile_rows * g.col_tiles + col0 / g.tile_cols;
-  kernels_.encode_row(q_.spec, special_, EncodeRow{data_ + (g.begin + row) * stride_ + col0, cols, g.tile_cols,
-                                                   g.encode.data() + tile, g.poisoned.data() + tile, careful, draws, out});
+  kernels_.encode_row(q_.spec, special_,
+                      EncodeRow{data_ + (g.begin + row) * stride_ + col0, cols, g.tile_cols, g.encode.data() + tile,
+                                g.poisoned.data() + tile, careful, draws, out});
 }
 
 void Quantization::encode_rows(const GroupTiles& g, std::int64_t first, std::int64_t last, bool careful) {
@@ -286,9 +287,9 @@ QuantizedTensor CpuBackend::quantize(const StepContext& context, const TensorVie
   return quantize_source(context, x, groups, spec, orientation, site, nullptr);
 }
 
-QuantizedTensor CpuBackend::quantize_known_amax(const StepContext& context, const TensorView& x, const RowGroups& groups,
-                                                const QuantizerSpec& spec, Orientation orientation, const Site& site,
-                                                const Buffer& amax) {
+QuantizedTensor CpuBackend::quantize_known_amax(const StepContext& context, const TensorView& x,
+                                                const RowGroups& groups, const QuantizerSpec& spec,
+                                                Orientation orientation, const Site& site, const Buffer& amax) {
   const bool whole_tile = spec.scale_format != ScaleFormat::none && spec.tile_rows == 0 && spec.tile_cols == 0;
   NG_CHECK(needs_tensor_amax(spec.rule) || whole_tile);
   const bool one = needs_tensor_amax(spec.rule) && spec.tensor_scope == TensorScope::whole;

@@ -47,10 +47,11 @@ void number_rows(const RouterSpec& spec, const Placement& tokens, std::int64_t T
   std::int64_t* const slot_of_row = routing.slot_of_row.view.as<std::int64_t>();
   std::int32_t* const row_of_slot = routing.row_of_slot.view.as<std::int32_t>();
   std::fill_n(token_of_row, routing.rows, -1);
-  // Padding rows: ids behind all slots of the step that depend on neither the alignment nor other micro-batches, since a
-  // transform along the rows may put values there, which draw random bits of their own.
+  // Padding rows: ids behind all slots of the step that depend on neither the alignment nor other micro-batches, since
+  // a transform along the rows may put values there, which draw random bits of their own.
   for (std::int64_t e = 0; e < E; ++e) {
-    const std::int64_t first = routing.groups.offsets[static_cast<std::size_t>(e)] + routing.counts[static_cast<std::size_t>(e)];
+    const std::int64_t first =
+        routing.groups.offsets[static_cast<std::size_t>(e)] + routing.counts[static_cast<std::size_t>(e)];
     for (std::int64_t row = first; row < routing.groups.offsets[static_cast<std::size_t>(e) + 1]; ++row)
       slot_of_row[row] = tokens.rows * K + ((row - first) * E + e) * tokens.rows + logical_row(tokens, 0);
   }

@@ -51,8 +51,8 @@ Tensor Model::feed_forward(const StepContext& context, Edges& edges, Linear fc1,
   return linear(context, edges2, w2, saved.hidden, out, stack_groups(w2));
 }
 
-Tensor Model::feed_forward_backward(const StepContext& context, Edges& edges, Linear fc1, Linear fc2, std::int64_t layer,
-                                    const Tensor& dy, OperandKind out, FeedForwardSaved& saved) {
+Tensor Model::feed_forward_backward(const StepContext& context, Edges& edges, Linear fc1, Linear fc2,
+                                    std::int64_t layer, const Tensor& dy, OperandKind out, FeedForwardSaved& saved) {
   const TensorKinds& kinds = edges.tensors();
   Parameter& w1 = parameters_.layer(layer, std::string(name_of(fc1)));
   Parameter& w2 = parameters_.layer(layer, std::string(name_of(fc2)));
@@ -65,12 +65,13 @@ Tensor Model::feed_forward_backward(const StepContext& context, Edges& edges, Li
   return dx;
 }
 
-Tensor Model::moe_block(const StepContext& context, const Batch& batch, Edges& edges, std::int64_t layer, const Tensor& h,
-                        LayerSaved& saved, ForwardResult& result) {
+Tensor Model::moe_block(const StepContext& context, const Batch& batch, Edges& edges, std::int64_t layer,
+                        const Tensor& h, LayerSaved& saved, ForwardResult& result) {
   const TensorKinds& kinds = edges.tensors();
   LinearEdges& router = edges.linear(layer, Linear::router);
   saved.router_input = forms(context, router, Operand::activation, h, RowGroups{});
-  const Tensor logits = linear(context, router, parameters_.layer(layer, "router"), saved.router_input, kinds.logits, {});
+  const Tensor logits =
+      linear(context, router, parameters_.layer(layer, "router"), saved.router_input, kinds.logits, {});
   saved.routing = backend_.route(router_spec(), logits.view, h.view.placement);
   const Routing& routing = saved.routing;
   result.moe.push_back(MoeStatistics{layer, routing.counts, routing.entropy, routing.aux_loss, routing.z_loss});
@@ -80,8 +81,8 @@ Tensor Model::moe_block(const StepContext& context, const Batch& batch, Edges& e
                                   routing.slot_of_row.view.as<const std::int64_t>()};
   backend_.permute(routing, h.view, rows.view);
   rows = communicator_.dispatch(routing, rows);
-  saved.expert_rows = feed_forward(context, edges, Linear::fc1, Linear::fc2, layer, rows, routing.groups, kinds.combine,
-                                   saved.experts);
+  saved.expert_rows =
+      feed_forward(context, edges, Linear::fc1, Linear::fc2, layer, rows, routing.groups, kinds.combine, saved.experts);
   saved.expert_rows = communicator_.combine(routing, saved.expert_rows);
   Tensor y = activation(kinds.gemm_output, config_.hidden, batch);
   backend_.combine(routing, saved.expert_rows.view, y.view);
@@ -105,8 +106,8 @@ Tensor Model::moe_backward(const StepContext& context, const Batch& batch, Edges
   backend_.combine_backward(routing, saved.expert_rows.view, dy.view, d_rows.view, d_weight.view);
   // 2. Through the experts, back to the tokens.
   d_rows = communicator_.dispatch(routing, d_rows);
-  Tensor d_permuted = feed_forward_backward(context, edges, Linear::fc1, Linear::fc2, layer, d_rows, kinds.dispatch_grad,
-                                            saved.experts);
+  Tensor d_permuted = feed_forward_backward(context, edges, Linear::fc1, Linear::fc2, layer, d_rows,
+                                            kinds.dispatch_grad, saved.experts);
   d_permuted = communicator_.combine(routing, d_permuted);
   Tensor dh = activation(kinds.gemm_output, config_.hidden, batch);
   backend_.permute_backward(routing, d_permuted.view, dh.view, false);

@@ -62,7 +62,8 @@ TensorForms Model::forms(const StepContext& context, LinearEdges& edges, Operand
 Tensor Model::linear(const StepContext& context, LinearEdges& edges, const Parameter& weight, const TensorForms& x,
                      OperandKind out, const RowGroups& weight_groups) {
   // The weight's forms serve all micro-batches of a step; an evaluation before the step needs only the first of them.
-  if (edges.weight_step != context.step || (context.phase == Phase::train && edges.weight.find(Gemm::dgrad) == nullptr)) {
+  if (edges.weight_step != context.step ||
+      (context.phase == Phase::train && edges.weight.find(Gemm::dgrad) == nullptr)) {
     edges.weight = forms(context, edges, Operand::weight, weight.master, weight_groups);
     edges.weight_step = context.step;
   }
@@ -72,8 +73,10 @@ Tensor Model::linear(const StepContext& context, LinearEdges& edges, const Param
   Tensor y = backend_.tensor(dtype_of(out), rows, cols);
   y.view.placement = x.original.view.placement;
   y.view.placement.cols = cols;
-  const Product product{Gemm::fprop, &edges.product_sites[static_cast<int>(Gemm::fprop)], a,
-                        edges.weight.find(Gemm::fprop), y.view, false, &x.groups};
+  const Product product{Gemm::fprop, &edges.product_sites[static_cast<int>(Gemm::fprop)],
+                        a,           edges.weight.find(Gemm::fprop),
+                        y.view,      false,
+                        &x.groups};
   if (weight_groups.offsets.empty())
     backend_.matmul(context, product);
   else
@@ -152,10 +155,9 @@ ForwardResult Model::forward(const StepContext& context, const Batch& batch, Edg
     kept.ffn_rstd = backend_.tensor(Dtype::f32, 1, tokens);
     Tensor h = activation(kinds.residual, config_.hidden, batch);
     backend_.rms_norm(x.view, parameters_.layer(layer, "ffn_norm").master.view, epsilon, h.view, kept.ffn_rstd.view);
-    const Tensor y = config_.is_dense(layer)
-                         ? feed_forward(context, edges, Linear::dense_fc1, Linear::dense_fc2, layer, h, RowGroups{},
-                                        kinds.gemm_output, kept.dense)
-                         : moe_block(context, batch, edges, layer, h, kept, result);
+    const Tensor y = config_.is_dense(layer) ? feed_forward(context, edges, Linear::dense_fc1, Linear::dense_fc2, layer,
+                                                            h, RowGroups{}, kinds.gemm_output, kept.dense)
+                                             : moe_block(context, batch, edges, layer, h, kept, result);
     Tensor next = activation(kinds.residual, config_.hidden, batch);
     backend_.add(x.view, y.view, next.view);
     x = next;
@@ -195,8 +197,8 @@ void Model::backward(const StepContext& context, const Batch& batch, Edges& edge
 
   for (std::int64_t layer = config_.layers; layer-- > 0;) {
     LayerSaved& kept = saved.layers[static_cast<std::size_t>(layer)];
-    dh = config_.is_dense(layer) ? feed_forward_backward(context, edges, Linear::dense_fc1, Linear::dense_fc2, layer, dx,
-                                                         kinds.gemm_output, kept.dense)
+    dh = config_.is_dense(layer) ? feed_forward_backward(context, edges, Linear::dense_fc1, Linear::dense_fc2, layer,
+                                                         dx, kinds.gemm_output, kept.dense)
                                  : moe_backward(context, batch, edges, layer, dx, kept);
     Parameter& ffn_norm = parameters_.layer(layer, "ffn_norm");
     backend_.rms_norm_backward(kept.middle.view, ffn_norm.master.view, kept.ffn_rstd.view, dh.view, dx.view, true,
@@ -204,14 +206,15 @@ void Model::backward(const StepContext& context, const Batch& batch, Edges& edge
 
     const AttentionShape shape = attention_shape(config_, batch);
     Tensor d_attn = activation(kinds.gemm_output, config_.heads * config_.head_dim, batch);
-    linear_backward(context, edges.linear(layer, Linear::attn_out), parameters_.layer(layer, "attn_out"), kept.attn_mixed,
-                    dx, d_attn.view);
+    linear_backward(context, edges.linear(layer, Linear::attn_out), parameters_.layer(layer, "attn_out"),
+                    kept.attn_mixed, dx, d_attn.view);
     Tensor d_qkv = activation(kinds.gemm_output, config_.qkv_width(), batch);
-    backend_.attention_backward(shape, kept.qkv.view, kept.attn_out.view, kept.log_sum_exp.view, d_attn.view, d_qkv.view);
+    backend_.attention_backward(shape, kept.qkv.view, kept.attn_out.view, kept.log_sum_exp.view, d_attn.view,
+                                d_qkv.view);
     backend_.rope(shape, row_slice(rope_table_.view, 0, shape.sequence_length), d_qkv.view, true);
     dh = activation(kinds.gemm_output, config_.hidden, batch);
-    linear_backward(context, edges.linear(layer, Linear::attn_qkv), parameters_.layer(layer, "attn_qkv"), kept.attn_input,
-                    d_qkv, dh.view);
+    linear_backward(context, edges.linear(layer, Linear::attn_qkv), parameters_.layer(layer, "attn_qkv"),
+                    kept.attn_input, d_qkv, dh.view);
     Parameter& attn_norm = parameters_.layer(layer, "attn_norm");
     backend_.rms_norm_backward(kept.input.view, attn_norm.master.view, kept.attn_rstd.view, dh.view, dx.view, true,
                                attn_norm.gradient.view);

@@ -14,6 +14,7 @@ namespace ng {
 namespace {
 
 constexpr std::int64_t kLargestExtent = std::int64_t{1} << 24;
+constexpr double kMostParameters = 1e15;
 
 struct Count {
   std::int64_t total = 0;
@@ -55,6 +56,13 @@ void check_config(const ModelConfig& c, const Fail& fail) {
   if (moe && c.top_k < 1) fail("top_k", "is 0 although a layer has experts");
   if (moe && c.expert_width < 1) fail("expert_width", "is 0 although a layer has experts");
   if (c.top_k > c.experts) fail("top_k", fmt::format("{} is more than experts = {}", c.top_k, c.experts));
+  // In double: the exact count of what is refused here need not fit into 64 bits.
+  const auto real = [](std::int64_t value) { return static_cast<double>(value); };
+  const double width = real(c.qkv_width()) + real(c.heads * c.head_dim) +
+                       3 * (real(c.dense_width) + real(c.shared_width()) + real(c.experts) * real(c.expert_width));
+  const double parameters = real(c.hidden) * (real(c.layers) * width + 2 * real(c.vocabulary));
+  if (parameters > kMostParameters)
+    fail("hidden", fmt::format("makes a model of {:.2g} parameters; valid: at most {:.2g}", parameters, kMostParameters));
 }
 
 }  // namespace

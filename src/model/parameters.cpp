@@ -52,7 +52,8 @@ std::vector<Parameter> describe_parameters(const ModelConfig& c) {
   return list;
 }
 
-Parameters::Parameters(const ModelConfig& config, Backend& backend, std::uint32_t seed) : all_(describe_parameters(config)) {
+Parameters::Parameters(const ModelConfig& config, Backend& backend, std::uint32_t seed)
+    : all_(describe_parameters(config)) {
   for (Parameter& p : all_) {
     std::int64_t rows = 1;
     for (std::size_t i = 0; i + 1 < p.shape.size(); ++i) rows *= p.shape[i];

@@ -11,9 +11,9 @@ namespace ng {
 
 /// A SwiGLU feed-forward part: dense, shared, or the experts.
 struct Model::FeedForwardSaved {
-  TensorForms input;    // of fc1
-  Tensor gate_up;       // [R, 2F], output of fc1
-  TensorForms hidden;   // [R, F], input of fc2
+  TensorForms input;   // of fc1
+  Tensor gate_up;      // [R, 2F], output of fc1
+  TensorForms hidden;  // [R, F], input of fc2
 };
 
 struct Model::LayerSaved {
@@ -28,7 +28,7 @@ struct Model::LayerSaved {
   Tensor ffn_rstd;         // [1, T] f32
   TensorForms router_input;
   Routing routing;
-  Tensor expert_rows;      // [R, C] output of fc2
+  Tensor expert_rows;  // [R, C] output of fc2
   FeedForwardSaved experts;
   FeedForwardSaved dense;  // dense layers, or the shared experts of a MoE layer
 };
@@ -40,7 +40,7 @@ struct Model::Saved {
   Tensor last;       // [T, C] residual after the last layer
   Tensor last_rstd;  // [1, T] f32
   TensorForms head_input;
-  Tensor d_logits;   // [T, V]
+  Tensor d_logits;  // [T, V]
 };
 
 }  // namespace ng

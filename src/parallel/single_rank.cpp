@@ -20,6 +20,8 @@ class SingleRank final : public Communicator {
 
 }  // namespace
 
-std::unique_ptr<Communicator> make_single_rank() { return std::make_unique<SingleRank>(); }
+std::unique_ptr<Communicator> make_single_rank() {
+  return std::make_unique<SingleRank>();
+}
 
 }  // namespace ng

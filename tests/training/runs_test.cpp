@@ -20,7 +20,8 @@ using ng_test::Folder;
 using ng_test::Settings;
 using ng_test::small_request;
 
-End run(const Folder& folder, const std::string& name, const ng::RunRequest& request, int threads = 1, bool baseline = false) {
+End run(const Folder& folder, const std::string& name, const ng::RunRequest& request, int threads = 1,
+        bool baseline = false) {
   ng::RunOptions options;
   options.backend.threads = threads;
   options.backend.baseline_isa = baseline;
@@ -38,7 +39,8 @@ void expect_equal(const End& a, const End& b) {
 bool same_bytes(const std::vector<std::vector<float>>& a, const std::vector<std::vector<float>>& b) {
   if (a.size() != b.size()) return false;
   for (std::size_t i = 0; i < a.size(); ++i)
-    if (a[i].size() != b[i].size() || std::memcmp(a[i].data(), b[i].data(), a[i].size() * sizeof(float)) != 0) return false;
+    if (a[i].size() != b[i].size() || std::memcmp(a[i].data(), b[i].data(), a[i].size() * sizeof(float)) != 0)
+      return false;
   return true;
 }
 
@@ -92,7 +94,8 @@ INSTANTIATE_TEST_SUITE_P(Recipes, EveryRecipe,
 TEST(Runs, BaselineKernelsChangeNothing) {
   const Folder folder("isa");
   for (const char* recipe : {"bf16", "nvfp4"}) {
-    const ng::RunRequest request = small_request(recipe, {{"train.steps", "2"}, {"train.eval_every", "0"}, {"train.batch", "2"}});
+    const ng::RunRequest request =
+        small_request(recipe, {{"train.steps", "2"}, {"train.eval_every", "0"}, {"train.batch", "2"}});
     expect_equal(run(folder, std::string("best-") + recipe, request),
                  run(folder, std::string("baseline-") + recipe, request, 1, true));
   }
@@ -100,8 +103,10 @@ TEST(Runs, BaselineKernelsChangeNothing) {
 
 TEST(Runs, EvaluationAndCheckpointCadenceChangeNothing) {
   const Folder folder("cadence");
-  const End often = run(folder, "often", small_request("mxfp4_sr_all", {{"train.eval_every", "1"}, {"train.checkpoint_every", "1"}}));
-  const End never = run(folder, "never", small_request("mxfp4_sr_all", {{"train.eval_every", "0"}, {"train.checkpoint_every", "0"}}));
+  const End often =
+      run(folder, "often", small_request("mxfp4_sr_all", {{"train.eval_every", "1"}, {"train.checkpoint_every", "1"}}));
+  const End never =
+      run(folder, "never", small_request("mxfp4_sr_all", {{"train.eval_every", "0"}, {"train.checkpoint_every", "0"}}));
   EXPECT_EQ(differing(often, never), std::vector<std::string>{});
   EXPECT_EQ(often.losses, never.losses);
 }
@@ -118,8 +123,8 @@ TEST(Runs, SeedAndRecipeChangeTheEnd) {
 
 // One step cut into micro-batches. Under `ieee` every chain goes on where the last micro-batch ended, so the bytes are
 // equal wherever no statistic of the whole step enters a rounding: BF16 and FP32 with the load-balancing loss off (its
-// f_e and P_e are means over the tokens at hand). Tiles of experts restart in every micro-batch, and NVFP4 has an amax of
-// the whole tensor: there the bytes may differ, and for NVFP4 they do.
+// f_e and P_e are means over the tokens at hand). Tiles of experts restart in every micro-batch, and NVFP4 has an amax
+// of the whole tensor: there the bytes may differ, and for NVFP4 they do.
 TEST(Runs, MicroBatchesChangeNothingWhereNoStatisticOfTheStepEnters) {
   const Folder folder("micro");
   const Settings off = {{"model.aux_coefficient", "0.0"}, {"model.z_coefficient", "0.0"}};
@@ -163,7 +168,8 @@ TEST(Runs, ADivergedRunSaysSoAndKeepsItsRows) {
 
 TEST(Runs, ChangedSettingsGiveAnotherIdentity) {
   const std::string id = ng::plan_run(small_request("mxfp4")).run_id;
-  EXPECT_EQ(ng::plan_run(small_request("mxfp4", {{"train.eval_every", "1"}})).run_id, id) << "looking is not part of a run";
+  EXPECT_EQ(ng::plan_run(small_request("mxfp4", {{"train.eval_every", "1"}})).run_id, id)
+      << "looking is not part of a run";
   EXPECT_NE(ng::plan_run(small_request("mxfp8")).run_id, id);
   EXPECT_NE(ng::plan_run(small_request("mxfp4", {{"train.learning_rate", "1e-4"}})).run_id, id);
   EXPECT_NE(ng::plan_run(small_request("mxfp4", {{"model.top_k", "1"}})).run_id, id);

@@ -22,7 +22,8 @@ TEST(Schedule, EqualsTheOracleInEveryStep) {
         // Two evaluations of the same formula in double: 4 units in the last place cover cosine and order.
         config.schedule = ng::Schedule::cosine;
         const double cosine = ng_oracle::cosine_rate(step, 60, warmup, 3e-3, ratio);
-        EXPECT_NEAR(ng::learning_rate_at(config, step), cosine, 3e-3 * 1e-15) << "step " << step << " warm-up " << warmup;
+        EXPECT_NEAR(ng::learning_rate_at(config, step), cosine, 3e-3 * 1e-15)
+            << "step " << step << " warm-up " << warmup;
         config.schedule = ng::Schedule::wsd;
         const double wsd = ng_oracle::wsd_rate(step, 60, warmup, 3e-3, ratio, 0.25, ng_oracle::Decay::linear);
         EXPECT_NEAR(ng::learning_rate_at(config, step), wsd, 3e-3 * 1e-15) << "step " << step << " warm-up " << warmup;

@@ -59,8 +59,8 @@ inline ng::RunRequest small_request(const std::string& recipe, Settings settings
   request.recipe_path = (root / "studies/recipes" / (recipe + ".toml")).string();
   request.recipe_text = file_text(request.recipe_path);
   request.data = (root / "data/corpora/austen.toml").string();
-  request.settings = {{"train.steps", "6"},          {"train.batch", "4"},      {"train.sequence_length", "64"},
-                      {"train.warmup_steps", "2"},   {"train.eval_every", "3"}, {"train.eval_windows", "4"},
+  request.settings = {{"train.steps", "6"},           {"train.batch", "4"},      {"train.sequence_length", "64"},
+                      {"train.warmup_steps", "2"},    {"train.eval_every", "3"}, {"train.eval_windows", "4"},
                       {"train.checkpoint_every", "2"}};
   for (auto& setting : settings) request.settings.push_back(std::move(setting));
   return request;

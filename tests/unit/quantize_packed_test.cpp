@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Claim: packed scales equal tile_scale() for every finite amax, rule and element that has a packed form, and for tensor
-// scales from the smallest to the largest amax. (Packed codes: numerics_vs_oracle and the exhaustive tests.)
+// Claim: packed scales equal tile_scale() for every finite amax, rule and element that has a packed form, and for
+// tensor scales from the smallest to the largest amax. (Packed codes: numerics_vs_oracle and the exhaustive tests.)
 // Alone: ctest -R unit_quantize_packed
 #include <gtest/gtest.h>
 
@@ -60,13 +60,16 @@ TEST(PackedScales, EveryExponentBoundary) {
   QuantizerSpec spec = quantizer_presets()[4].spec;
   for (const ScaleRule rule : {ScaleRule::floor, ScaleRule::rceil}) {
     spec.rule = rule;
-    for (const FormatId id : {FormatId::e2m1, FormatId::e4m3, FormatId::e5m2, FormatId::e2m3, FormatId::e3m2, FormatId::int8}) {
+    for (const FormatId id :
+         {FormatId::e2m1, FormatId::e4m3, FormatId::e5m2, FormatId::e2m3, FormatId::e3m2, FormatId::int8}) {
       spec.element = format_of(id);
       spec.element_id = id;
       for (std::uint32_t exponent = 0; exponent < 255; ++exponent) {
-        for (const std::uint32_t mantissa : {0x000000u, 0x000001u, 0x3fffffu, 0x400000u, 0x5ffff8u, 0x600000u, 0x7ffff8u}) {
+        for (const std::uint32_t mantissa :
+             {0x000000u, 0x000001u, 0x3fffffu, 0x400000u, 0x5ffff8u, 0x600000u, 0x7ffff8u}) {
           std::uint32_t amax[kLanes];
-          for (std::uint32_t i = 0; i < kLanes; ++i) amax[i] = (exponent << 23 | mantissa) + (mantissa == 0x7ffff8u ? i : i & 1u);
+          for (std::uint32_t i = 0; i < kLanes; ++i)
+            amax[i] = (exponent << 23 | mantissa) + (mantissa == 0x7ffff8u ? i : i & 1u);
           EightLanes::U lanes;
           load_lanes(amax, lanes);
           const EightScales packed = rule == ScaleRule::floor ? eight_scales<ScaleRule::floor>(spec, lanes, {})

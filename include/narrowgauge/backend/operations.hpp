@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // The arguments of the backend's operations: plain structs of views and numbers. Shapes use the letters B batch
-// (sequences), T tokens (B times sequence length), C hidden, H query heads, G key/value heads, D head size, V vocabulary,
-// E experts, K experts per token, F expert width, R rows of the permuted tensor.
+// (sequences), T tokens (B times sequence length), C hidden, H query heads, G key/value heads, D head size, V
+// vocabulary, E experts, K experts per token, F expert width, R rows of the permuted tensor.
 #pragma once
 
 #include <cstdint>
@@ -16,10 +16,10 @@ namespace ng {
 
 /// A form that some product wants of a tensor.
 struct FormRequest {
-    Gemm gemm = Gemm::fprop;
-    Operand operand = Operand::activation;
-    OperandSpec spec{};
-    const Site* site = nullptr;  ///< names the edge: random draws and taps
+  Gemm gemm = Gemm::fprop;
+  Operand operand = Operand::activation;
+  OperandSpec spec{};
+  const Site* site = nullptr;  ///< names the edge: random draws and taps
 };
 
 /// D[M, N] = A[M, K] B[N, K]^T of one group, or of each group of rows:
@@ -27,98 +27,98 @@ struct FormRequest {
 /// dgrad  the same with B the column forms of the stacked weight
 /// wgrad  contraction over the grouped rows: D_g[M, N] = A[:, r_g] B[:, r_g]^T, D stacked by group
 struct Product {
-    Gemm gemm = Gemm::fprop;
-    const Site* site = nullptr;
-    const Form* a = nullptr;
-    const Form* b = nullptr;
-    TensorView out{};
-    bool accumulate = false;  ///< the chain of each output continues from the value in `out` (FP32 only)
-    /// Row groups of the activation or grad_output; empty: one group.
-    const RowGroups* groups = nullptr;
+  Gemm gemm = Gemm::fprop;
+  const Site* site = nullptr;
+  const Form* a = nullptr;
+  const Form* b = nullptr;
+  TensorView out{};
+  bool accumulate = false;  ///< the chain of each output continues from the value in `out` (FP32 only)
+  /// Row groups of the activation or grad_output; empty: one group.
+  const RowGroups* groups = nullptr;
 };
 
 struct AttentionShape {
-    std::int64_t sequences = 0;        ///< B
-    std::int64_t sequence_length = 0;  ///< tokens per sequence
-    std::int64_t heads = 0;            ///< H
-    std::int64_t kv_heads = 0;         ///< G
-    std::int64_t head_dim = 0;         ///< D
+  std::int64_t sequences = 0;        ///< B
+  std::int64_t sequence_length = 0;  ///< tokens per sequence
+  std::int64_t heads = 0;            ///< H
+  std::int64_t kv_heads = 0;         ///< G
+  std::int64_t head_dim = 0;         ///< D
 };
 
 struct RouterSpec {
-    std::int64_t experts = 0;
-    std::int64_t top_k = 0;
-    bool renormalize = true;
-    float aux_coefficient = 0.0f;
-    float z_coefficient = 0.0f;
-    std::int64_t row_alignment = 32;  ///< rows of an expert are padded with zeros to a multiple of this
+  std::int64_t experts = 0;
+  std::int64_t top_k = 0;
+  bool renormalize = true;
+  float aux_coefficient = 0.0f;
+  float z_coefficient = 0.0f;
+  std::int64_t row_alignment = 32;  ///< rows of an expert are padded with zeros to a multiple of this
 };
 
 /// Where each token goes. Expert rows are ordered by (expert, token, slot) and padded to `row_alignment`.
 struct Routing {
-    Tensor probabilities;  ///< [T, E] f32, softmax of the logits
-    Tensor expert;         ///< [T, K] i32, by falling probability, ties to the lower index
-    Tensor weight;         ///< [T, K] f32, combine weights
-    Tensor row_of_slot;    ///< [T, K] i32, row in the permuted tensor
-    Tensor token_of_row;   ///< [1, R] i32, -1 for padding
-    Tensor slot_of_row;    ///< [1, R] i64, a Placement's row_ids: token * K + slot in the logical step; padding rows have
-                           ///< ids of their own from (tokens of the step) * K on
-    Tensor log_sum_exp;    ///< [1, T] f32, of the logits
-    RowGroups groups;      ///< E groups of permuted rows, padding included; host
-    std::vector<std::int64_t> counts;  ///< tokens per expert, host
-    std::int64_t rows = 0;             ///< R
-    double aux_loss = 0.0;  ///< coefficient included
-    double z_loss = 0.0;
-    double entropy = 0.0;   ///< mean over tokens of the entropy of the probabilities, nats
+  Tensor probabilities;  ///< [T, E] f32, softmax of the logits
+  Tensor expert;         ///< [T, K] i32, by falling probability, ties to the lower index
+  Tensor weight;         ///< [T, K] f32, combine weights
+  Tensor row_of_slot;    ///< [T, K] i32, row in the permuted tensor
+  Tensor token_of_row;   ///< [1, R] i32, -1 for padding
+  Tensor slot_of_row;    ///< [1, R] i64, a Placement's row_ids: token * K + slot in the logical step; padding rows have
+                         ///< ids of their own from (tokens of the step) * K on
+  Tensor log_sum_exp;    ///< [1, T] f32, of the logits
+  RowGroups groups;      ///< E groups of permuted rows, padding included; host
+  std::vector<std::int64_t> counts;  ///< tokens per expert, host
+  std::int64_t rows = 0;             ///< R
+  double aux_loss = 0.0;             ///< coefficient included
+  double z_loss = 0.0;
+  double entropy = 0.0;  ///< mean over tokens of the entropy of the probabilities, nats
 };
 
 struct AdamWSpec {
-    float beta1 = 0.9f;
-    float beta2 = 0.95f;
-    float epsilon = 1e-8f;
-    float weight_decay = 0.1f;
+  float beta1 = 0.9f;
+  float beta2 = 0.95f;
+  float epsilon = 1e-8f;
+  float weight_decay = 0.1f;
 };
 
 /// Scalars that change from step to step; they live in one place so that nothing else of a step does.
 struct StepScalars {
-    float learning_rate = 0.0f;
-    float clip_factor = 1.0f;        ///< gradients are multiplied by this
-    float bias_correction1 = 1.0f;   ///< 1 / (1 - beta1^t)
-    float bias_correction2 = 1.0f;   ///< 1 / (1 - beta2^t)
+  float learning_rate = 0.0f;
+  float clip_factor = 1.0f;       ///< gradients are multiplied by this
+  float bias_correction1 = 1.0f;  ///< 1 / (1 - beta1^t)
+  float bias_correction2 = 1.0f;  ///< 1 / (1 - beta2^t)
 };
 
 /// One parameter tensor with its optimizer state, all of `count` elements.
 struct ParameterUpdate {
-    TensorView master;      ///< f32
-    TensorView gradient;    ///< f32
-    TensorView first;       ///< f32, m
-    TensorView second;      ///< f32, v
-    bool decay = true;
+  TensorView master;    ///< f32
+  TensorView gradient;  ///< f32
+  TensorView first;     ///< f32, m
+  TensorView second;    ///< f32, v
+  bool decay = true;
 };
 
 /// Sums that measures are formed from (numerics.md section 6); ratios are formed once per step by the recorder. Double,
 /// over the tree of summation_order.hpp.
 struct MeasureSums {
-    double count = 0;
-    double nonzero = 0;       ///< X != 0
-    double error2 = 0;        ///< sum (D - X)^2
-    double square = 0;        ///< sum X^2
-    double decoded2 = 0;      ///< sum D^2
-    double product = 0;       ///< sum D X
-    double signed_error = 0;  ///< sum (D - X) sign(X)
-    double absolute = 0;      ///< sum |X|
-    double underflow = 0;     ///< count X != 0, D == 0
-    double saturated = 0;     ///< count |X| above the largest value that the block can hold
-    double max_abs_error = 0;
-    double max_rel_error = 0;
-    double scale_count = 0;
-    double scale_log2_sum = 0;
-    double scale_log2_min = 0;
-    double scale_log2_max = 0;
-    double double_error2 = 0;   ///< sum (D(Qc(D(Qr X))) - D(Qc X))^2
-    double double_total2 = 0;   ///< sum (D(Qc(D(Qr X))) - X)^2
-    double single_total2 = 0;   ///< sum (D(Qc X) - X)^2
-    double double_changed = 0;  ///< count of elements whose decoded values differ
+  double count = 0;
+  double nonzero = 0;       ///< X != 0
+  double error2 = 0;        ///< sum (D - X)^2
+  double square = 0;        ///< sum X^2
+  double decoded2 = 0;      ///< sum D^2
+  double product = 0;       ///< sum D X
+  double signed_error = 0;  ///< sum (D - X) sign(X)
+  double absolute = 0;      ///< sum |X|
+  double underflow = 0;     ///< count X != 0, D == 0
+  double saturated = 0;     ///< count |X| above the largest value that the block can hold
+  double max_abs_error = 0;
+  double max_rel_error = 0;
+  double scale_count = 0;
+  double scale_log2_sum = 0;
+  double scale_log2_min = 0;
+  double scale_log2_max = 0;
+  double double_error2 = 0;   ///< sum (D(Qc(D(Qr X))) - D(Qc X))^2
+  double double_total2 = 0;   ///< sum (D(Qc(D(Qr X))) - X)^2
+  double single_total2 = 0;   ///< sum (D(Qc X) - X)^2
+  double double_changed = 0;  ///< count of elements whose decoded values differ
 };
 
 /// Merges the sums of two parts (micro-batches, ranks), in the order of the call.

@@ -56,8 +56,8 @@ class Model {
   /// micro-batch's share of the step. Gradients are added to parameters().gradient.
   ForwardResult train(const StepContext& context, const Batch& batch, Edges& edges);
 
-  /// Rows of an expert are padded with zeros to a multiple of this, which must be one of the Hadamard transform of wgrad.
-  /// It changes no bit of a finite result, but for the sign of a weight gradient that underflows to zero.
+  /// Rows of an expert are padded with zeros to a multiple of this, which must be one of the Hadamard transform of
+  /// wgrad. It changes no bit of a finite result, but for the sign of a weight gradient that underflows to zero.
   void set_row_alignment(std::int64_t rows) { row_alignment_ = rows; }
 
   /// Bytes that the last training micro-batch kept for its backward pass.
@@ -86,8 +86,8 @@ class Model {
                                const Tensor& dy, OperandKind out, FeedForwardSaved& saved);
   Tensor moe_block(const StepContext& context, const Batch& batch, Edges& edges, std::int64_t layer, const Tensor& h,
                    LayerSaved& saved, ForwardResult& result);
-  Tensor moe_backward(const StepContext& context, const Batch& batch, Edges& edges, std::int64_t layer, const Tensor& dy,
-                      LayerSaved& saved);
+  Tensor moe_backward(const StepContext& context, const Batch& batch, Edges& edges, std::int64_t layer,
+                      const Tensor& dy, LayerSaved& saved);
   void backward(const StepContext& context, const Batch& batch, Edges& edges, Saved& saved);
   RouterSpec router_spec() const;
 

@@ -14,12 +14,13 @@
 namespace ng {
 
 struct Parameter {
-  std::string name;                 ///< "layer.3/fc1"
-  std::vector<std::int64_t> shape;  ///< as the field writes it, e.g. [E, 2F, C]; in memory leading axes are folded into rows
-  double init_std = 0.0;            ///< 0: a gain, all ones
-  bool decay = false;               ///< weight decay applies (matrices yes, gains no)
-  Tensor master;                    ///< f32 [rows, cols]
-  Tensor gradient;                  ///< f32 [rows, cols]
+  std::string name;  ///< "layer.3/fc1"
+  std::vector<std::int64_t>
+      shape;              ///< as the field writes it, e.g. [E, 2F, C]; in memory leading axes are folded into rows
+  double init_std = 0.0;  ///< 0: a gain, all ones
+  bool decay = false;     ///< weight decay applies (matrices yes, gains no)
+  Tensor master;          ///< f32 [rows, cols]
+  Tensor gradient;        ///< f32 [rows, cols]
 
   std::int64_t rows() const { return master.view.rows; }
   std::int64_t cols() const { return master.view.cols; }
@@ -39,7 +40,9 @@ class Parameters {
   const std::vector<Parameter>& all() const { return all_; }
   /// LogicError if there is none.
   Parameter& at(const std::string& name);
-  Parameter& layer(std::int64_t layer, const std::string& name) { return at("layer." + std::to_string(layer) + "/" + name); }
+  Parameter& layer(std::int64_t layer, const std::string& name) {
+    return at("layer." + std::to_string(layer) + "/" + name);
+  }
   void zero_gradients(Backend& backend);
 
  private:

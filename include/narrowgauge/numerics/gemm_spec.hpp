@@ -18,9 +18,15 @@ enum class Operand : std::uint8_t { activation, weight, grad_output };
 constexpr int kOperandCount = 3;
 
 /// First operand A and second operand B of each product.
-NG_HD constexpr Operand operand_a(Gemm gemm) { return gemm == Gemm::fprop ? Operand::activation : Operand::grad_output; }
-NG_HD constexpr Operand operand_b(Gemm gemm) { return gemm == Gemm::wgrad ? Operand::activation : Operand::weight; }
-NG_HD constexpr bool takes_part(Operand operand, Gemm gemm) { return operand == operand_a(gemm) || operand == operand_b(gemm); }
+NG_HD constexpr Operand operand_a(Gemm gemm) {
+  return gemm == Gemm::fprop ? Operand::activation : Operand::grad_output;
+}
+NG_HD constexpr Operand operand_b(Gemm gemm) {
+  return gemm == Gemm::wgrad ? Operand::activation : Operand::weight;
+}
+NG_HD constexpr bool takes_part(Operand operand, Gemm gemm) {
+  return operand == operand_a(gemm) || operand == operand_b(gemm);
+}
 
 /// `row`: as the tensor lies, tiles along its columns. `column`: the transposed tensor, tiles along the rows of the
 /// original, which are then the contraction axis.
@@ -29,8 +35,8 @@ enum class Orientation : std::uint8_t { row, column };
 /// fprop contracts over the columns of X and W; dgrad over the columns of dY and the rows of W; wgrad over the rows of
 /// dY and X.
 NG_HD constexpr Orientation orientation_of(Operand operand, Gemm gemm) {
-    const bool column = gemm == Gemm::wgrad || (gemm == Gemm::dgrad && operand == Operand::weight);
-    return column ? Orientation::column : Orientation::row;
+  const bool column = gemm == Gemm::wgrad || (gemm == Gemm::dgrad && operand == Operand::weight);
+  return column ? Orientation::column : Orientation::row;
 }
 
 enum class OperandKind : std::uint8_t { f32, bf16, quantized };
@@ -40,11 +46,11 @@ enum class OperandKind : std::uint8_t { f32, bf16, quantized };
 enum class FormSource : std::uint8_t { original, fprop };
 
 struct OperandSpec {
-    OperandKind kind = OperandKind::bf16;
-    FormSource source = FormSource::original;
-    QuantizerSpec quantizer{};
+  OperandKind kind = OperandKind::bf16;
+  FormSource source = FormSource::original;
+  QuantizerSpec quantizer{};
 
-    friend constexpr bool operator==(const OperandSpec&, const OperandSpec&) = default;
+  friend constexpr bool operator==(const OperandSpec&, const OperandSpec&) = default;
 };
 
 /// What carries emulated operands through the product. Part of the experiment on tensor cores; FP32 products of exactly
@@ -56,23 +62,23 @@ enum class Carrier : std::uint8_t { bf16, e4m3 };
 enum class Arithmetic : std::uint8_t { ieee, hopper };
 
 struct GemmSpec {
-    OperandSpec a{};
-    OperandSpec b{};
-    Carrier carrier = Carrier::bf16;
+  OperandSpec a{};
+  OperandSpec b{};
+  Carrier carrier = Carrier::bf16;
 
-    friend constexpr bool operator==(const GemmSpec&, const GemmSpec&) = default;
+  friend constexpr bool operator==(const GemmSpec&, const GemmSpec&) = default;
 };
 
 /// The three products of one linear layer.
 struct LinearSpec {
-    GemmSpec gemm[kGemmCount]{};
+  GemmSpec gemm[kGemmCount]{};
 
-    friend constexpr bool operator==(const LinearSpec&, const LinearSpec&) = default;
+  friend constexpr bool operator==(const LinearSpec&, const LinearSpec&) = default;
 };
 
 NG_HD constexpr const OperandSpec& operand_spec(const LinearSpec& linear, Operand operand, Gemm gemm) {
-    const GemmSpec& spec = linear.gemm[static_cast<int>(gemm)];
-    return operand == operand_a(gemm) ? spec.a : spec.b;
+  const GemmSpec& spec = linear.gemm[static_cast<int>(gemm)];
+  return operand == operand_a(gemm) ? spec.a : spec.b;
 }
 
 }  // namespace ng

@@ -15,17 +15,19 @@ constexpr std::size_t kSummationLeaf = 256;
 
 /// Adds up partial sums in place (leaf results in order); returns the root. `partials` is overwritten.
 NG_HD double reduce_tree(double* partials, std::size_t count) {
-    if (count == 0) return 0.0;
-    while (count > 1) {
-        const std::size_t pairs = count / 2;
-        for (std::size_t i = 0; i < pairs; ++i) partials[i] = add_rn(partials[2 * i], partials[2 * i + 1]);
-        if ((count & 1) != 0) partials[pairs] = partials[count - 1];
-        count = pairs + (count & 1);
-    }
-    return partials[0];
+  if (count == 0) return 0.0;
+  while (count > 1) {
+    const std::size_t pairs = count / 2;
+    for (std::size_t i = 0; i < pairs; ++i) partials[i] = add_rn(partials[2 * i], partials[2 * i + 1]);
+    if ((count & 1) != 0) partials[pairs] = partials[count - 1];
+    count = pairs + (count & 1);
+  }
+  return partials[0];
 }
 
 /// Number of leaves of a sum of `terms` terms.
-NG_HD constexpr std::size_t summation_leaves(std::size_t terms) { return (terms + kSummationLeaf - 1) / kSummationLeaf; }
+NG_HD constexpr std::size_t summation_leaves(std::size_t terms) {
+  return (terms + kSummationLeaf - 1) / kSummationLeaf;
+}
 
 }  // namespace ng

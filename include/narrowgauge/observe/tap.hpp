@@ -16,27 +16,27 @@ namespace ng {
 /// A named tensor edge. `index` numbers the sites of a model from 0; `tensor_id` is the first 32 bits of SHA-256 of the
 /// name and keys random draws, so that new sites never move old ones.
 struct Site {
-    std::string name;
-    std::uint32_t index = 0;
-    std::uint32_t tensor_id = 0;
+  std::string name;
+  std::uint32_t index = 0;
+  std::uint32_t tensor_id = 0;
 };
 
 /// A tensor and its quantized form, as one operation saw them. `original` lies as the model has it (never transposed);
 /// `quantized` may be its row or column form. Valid during the call only.
 struct QuantizationEvent {
-    const StepContext& context;
-    const Site& site;
-    const TensorView& original;
-    const RowGroups& groups;
-    const QuantizedTensor& quantized;
+  const StepContext& context;
+  const Site& site;
+  const TensorView& original;
+  const RowGroups& groups;
+  const QuantizedTensor& quantized;
 };
 
 class Tap {
-  public:
-    virtual ~Tap() = default;
-    /// One branch for an unplanned site.
-    virtual bool wants(const StepContext& context, const Site& site) const = 0;
-    virtual void quantized(const QuantizationEvent& event) = 0;
+ public:
+  virtual ~Tap() = default;
+  /// One branch for an unplanned site.
+  virtual bool wants(const StepContext& context, const Site& site) const = 0;
+  virtual void quantized(const QuantizationEvent& event) = 0;
 };
 
 }  // namespace ng

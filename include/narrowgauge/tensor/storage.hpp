@@ -12,27 +12,27 @@
 namespace ng {
 
 struct Buffer {
-    std::shared_ptr<std::byte> data;
-    std::size_t bytes = 0;
+  std::shared_ptr<std::byte> data;
+  std::size_t bytes = 0;
 
-    template <class T>
-    T* as() const {
-        return reinterpret_cast<T*>(data.get());
-    }
+  template <class T>
+  T* as() const {
+    return reinterpret_cast<T*>(data.get());
+  }
 };
 
 struct Tensor {
-    Buffer buffer;
-    TensorView view;
+  Buffer buffer;
+  TensorView view;
 
-    explicit operator bool() const { return view.data != nullptr; }
+  explicit operator bool() const { return view.data != nullptr; }
 };
 
 /// A contiguous [rows, cols] view of a buffer, placed as its own logical tensor.
 inline Tensor make_tensor(Buffer buffer, Dtype dtype, std::int64_t rows, std::int64_t cols) {
-    Tensor tensor{std::move(buffer), {}};
-    tensor.view = TensorView{tensor.buffer.data.get(), dtype, rows, cols, cols, Placement{rows, cols, 0, 0, nullptr}};
-    return tensor;
+  Tensor tensor{std::move(buffer), {}};
+  tensor.view = TensorView{tensor.buffer.data.get(), dtype, rows, cols, cols, Placement{rows, cols, 0, 0, nullptr}};
+  return tensor;
 }
 
 }  // namespace ng

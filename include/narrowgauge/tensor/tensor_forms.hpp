@@ -15,27 +15,29 @@
 namespace ng {
 
 /// How a plain (not quantized) operand or carried tensor is stored.
-constexpr Dtype dtype_of(OperandKind plain) { return plain == OperandKind::f32 ? Dtype::f32 : Dtype::bf16; }
+constexpr Dtype dtype_of(OperandKind plain) {
+  return plain == OperandKind::f32 ? Dtype::f32 : Dtype::bf16;
+}
 
 struct Form {
-    Gemm gemm = Gemm::fprop;
-    Orientation orientation = Orientation::row;
-    OperandKind kind = OperandKind::bf16;
-    Tensor plain;                                ///< kind f32 or bf16: as the original lies, never transposed
-    std::shared_ptr<const QuantizedTensor> quantized;  ///< kind quantized
+  Gemm gemm = Gemm::fprop;
+  Orientation orientation = Orientation::row;
+  OperandKind kind = OperandKind::bf16;
+  Tensor plain;                                      ///< kind f32 or bf16: as the original lies, never transposed
+  std::shared_ptr<const QuantizedTensor> quantized;  ///< kind quantized
 };
 
 struct TensorForms {
-    Tensor original;  ///< may be released once no form aliases it
-    RowGroups groups;
-    std::vector<Form> forms;
+  Tensor original;  ///< may be released once no form aliases it
+  RowGroups groups;
+  std::vector<Form> forms;
 
-    /// The form that `gemm` asked for, or nullptr.
-    const Form* find(Gemm gemm) const {
-        for (const Form& form : forms)
-            if (form.gemm == gemm) return &form;
-        return nullptr;
-    }
+  /// The form that `gemm` asked for, or nullptr.
+  const Form* find(Gemm gemm) const {
+    for (const Form& form : forms)
+      if (form.gemm == gemm) return &form;
+    return nullptr;
+  }
 };
 
 }  // namespace ng

@@ -77,8 +77,8 @@ struct RunResult {
   double seconds = 0.0;
 };
 
-/// Trains from the beginning into `out` (a run file, which must not exist). DivergedError and InterruptedError leave the
-/// run file closed with that status; an interrupted one can be resumed.
+/// Trains from the beginning into `out` (a run file, which must not exist). DivergedError and InterruptedError leave
+/// the run file closed with that status; an interrupted one can be resumed.
 RunResult train_run(const RunPlanned& plan, const std::string& out, const RunOptions& options);
 
 /// Goes on with an interrupted or killed run, from its newest checkpoint, byte for byte; a finished one returns its

@@ -10,9 +10,9 @@ namespace ng::cpu {
 
 /// A matrix of floats with any strides, in elements.
 struct StridedMatrix {
-    const float* data;
-    std::int64_t row_stride;
-    std::int64_t col_stride;
+  const float* data;
+  std::int64_t row_stride;
+  std::int64_t col_stride;
 };
 
 /// Floats of scratch that one call of gemm_chain needs at most.

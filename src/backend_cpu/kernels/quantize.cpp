@@ -59,10 +59,18 @@ void tile_scales(const QuantizerSpec& spec, const TensorScale& tensor, const std
   std::int64_t done = 0;
   if (has_packed_scales(spec) && is_finite_bits(bits_of(tensor.encode)) && is_finite_bits(bits_of(tensor.decode))) {
     switch (spec.rule) {
-      case ScaleRule::floor: done = packed_tile_scales<ScaleRule::floor>(spec, tensor, amax, count, out); break;
-      case ScaleRule::rceil: done = packed_tile_scales<ScaleRule::rceil>(spec, tensor, amax, count, out); break;
-      case ScaleRule::absmax: done = packed_tile_scales<ScaleRule::absmax>(spec, tensor, amax, count, out); break;
-      default: done = packed_tile_scales<ScaleRule::te_v2_14>(spec, tensor, amax, count, out); break;
+      case ScaleRule::floor:
+        done = packed_tile_scales<ScaleRule::floor>(spec, tensor, amax, count, out);
+        break;
+      case ScaleRule::rceil:
+        done = packed_tile_scales<ScaleRule::rceil>(spec, tensor, amax, count, out);
+        break;
+      case ScaleRule::absmax:
+        done = packed_tile_scales<ScaleRule::absmax>(spec, tensor, amax, count, out);
+        break;
+      default:
+        done = packed_tile_scales<ScaleRule::te_v2_14>(spec, tensor, amax, count, out);
+        break;
     }
   }
   for (std::int64_t i = done; i < count; ++i) store_scale(spec, tile_scale(spec, amax[i], tensor), i, out);
@@ -109,7 +117,8 @@ NG_HD bool encode_row_rounding(const QuantizerSpec& spec, const SpecialCodes& sp
       if (spec.cast.random_bits > 16) return false;
       encode_row_inputs<kFormat, Rounding::stochastic>(spec, special, row);
       return true;
-    default: return false;
+    default:
+      return false;
   }
 }
 
@@ -135,12 +144,23 @@ void encode_row(const QuantizerSpec& spec, const SpecialCodes& special, const En
   bool done = false;
   if (spec.application == ScaleApplication::multiply && spec.element == format_of(spec.element_id)) {
     switch (spec.element_id) {
-      case FormatId::e2m1: done = encode_row_rounding<FormatId::e2m1>(spec, special, row); break;
-      case FormatId::e4m3: done = encode_row_rounding<FormatId::e4m3>(spec, special, row); break;
-      case FormatId::e5m2: done = encode_row_rounding<FormatId::e5m2>(spec, special, row); break;
-      case FormatId::e2m3: done = encode_row_rounding<FormatId::e2m3>(spec, special, row); break;
-      case FormatId::e3m2: done = encode_row_rounding<FormatId::e3m2>(spec, special, row); break;
-      default: break;
+      case FormatId::e2m1:
+        done = encode_row_rounding<FormatId::e2m1>(spec, special, row);
+        break;
+      case FormatId::e4m3:
+        done = encode_row_rounding<FormatId::e4m3>(spec, special, row);
+        break;
+      case FormatId::e5m2:
+        done = encode_row_rounding<FormatId::e5m2>(spec, special, row);
+        break;
+      case FormatId::e2m3:
+        done = encode_row_rounding<FormatId::e2m3>(spec, special, row);
+        break;
+      case FormatId::e3m2:
+        done = encode_row_rounding<FormatId::e3m2>(spec, special, row);
+        break;
+      default:
+        break;
     }
   }
   if (!done) encode_row_scalar(spec, row);
@@ -149,7 +169,8 @@ void encode_row(const QuantizerSpec& spec, const SpecialCodes& special, const En
     if (row.poisoned[j] == 0) continue;
     const std::int64_t end = first + row.tile <= row.count ? first + row.tile : row.count;
     std::uint8_t* bytes = static_cast<std::uint8_t*>(row.codes);
-    for (std::size_t i = static_cast<std::size_t>(first) * width; i < static_cast<std::size_t>(end) * width; ++i) bytes[i] = 0;
+    for (std::size_t i = static_cast<std::size_t>(first) * width; i < static_cast<std::size_t>(end) * width; ++i)
+      bytes[i] = 0;
   }
 }
 
@@ -293,8 +314,8 @@ void hadamard_columns(const HadamardSpec& spec, const HadamardSignMask& mask, fl
 }
 
 /// out[i] = table[code i] * scale of its tile; count codes as they are stored from code number `first` of the row on.
-void decode_row(CodeStorage storage, const float* table, const std::uint8_t* row, std::int64_t first, std::int64_t count,
-                const float* scales, std::int64_t tile, float* out) {
+void decode_row(CodeStorage storage, const float* table, const std::uint8_t* row, std::int64_t first,
+                std::int64_t count, const float* scales, std::int64_t tile, float* out) {
   for (std::int64_t begin = 0, j = 0; begin < count; begin += tile, ++j) {
     const std::int64_t end = begin + tile <= count ? begin + tile : count;
     const float scale = scales[j];
@@ -315,7 +336,8 @@ void decode_row(CodeStorage storage, const float* table, const std::uint8_t* row
     } else if (storage == CodeStorage::byte) {
       for (; i < end; ++i) out[i] = decoded_product(table[row[first + i]], scale);
     } else {
-      for (; i < end; ++i) out[i] = decoded_product(table[load_code(row, storage, static_cast<std::size_t>(first + i))], scale);
+      for (; i < end; ++i)
+        out[i] = decoded_product(table[load_code(row, storage, static_cast<std::size_t>(first + i))], scale);
     }
   }
 }

@@ -15,8 +15,8 @@ namespace ng::cpu {
 
 /// Scales of a row of tiles, one entry per tile.
 struct TileScaleArrays {
-  float* encode;         ///< what elements are multiplied by, or divided by (application = divide)
-  std::uint32_t* code;   ///< stored scale
+  float* encode;           ///< what elements are multiplied by, or divided by (application = divide)
+  std::uint32_t* code;     ///< stored scale
   std::uint8_t* poisoned;  ///< codes of this tile are 0
 };
 
@@ -24,12 +24,12 @@ struct TileScaleArrays {
 struct EncodeRow {
   const float* x;
   std::int64_t count;
-  std::int64_t tile;            ///< columns per tile; x starts at the start of a tile, or tile >= count
-  const float* encode;          ///< per tile
+  std::int64_t tile;             ///< columns per tile; x starts at the start of a tile, or tile >= count
+  const float* encode;           ///< per tile
   const std::uint8_t* poisoned;  ///< per tile
-  bool has_nan;                 ///< some element, or its product with the factor, may be NaN
-  const std::uint32_t* draws;   ///< per element, for stochastic rounding
-  void* codes;                  ///< uint8 per element, uint16 for formats above 8 bits
+  bool has_nan;                  ///< some element, or its product with the factor, may be NaN
+  const std::uint32_t* draws;    ///< per element, for stochastic rounding
+  void* codes;                   ///< uint8 per element, uint16 for formats above 8 bits
 };
 
 }  // namespace ng::cpu
