@@ -5,6 +5,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <charconv>
 #include <cmath>
 #include <filesystem>
 #include <optional>
@@ -15,6 +16,7 @@
 #include "narrowgauge/base/atomic_file.hpp"
 #include "narrowgauge/base/error.hpp"
 #include "narrowgauge/base/interrupt.hpp"
+#include "narrowgauge/base/nearest_key.hpp"
 #include "narrowgauge/io/hdf5.hpp"
 #include "narrowgauge/io/read_tensor.hpp"
 #include "narrowgauge/numerics/decode.hpp"
@@ -62,6 +64,42 @@ std::string coordinates(std::span<const std::int64_t> shape, std::int64_t index)
     index /= shape[d];
   }
   return shape_text(at);
+}
+
+// "37x75", "2x5x15" or "12".
+std::vector<std::int64_t> shape_from(const Arguments& arguments) {
+  const std::string& text = arguments.get("shape");
+  std::vector<std::int64_t> shape;
+  const char* at = text.data();
+  const char* const end = at + text.size();
+  while (true) {
+    std::int64_t extent = -1;
+    const auto [after, error] = std::from_chars(at, end, extent);
+    if (error != std::errc{} || extent < 0 || (after != end && *after != 'x') || shape.size() == 32)
+      arguments.fail(fmt::format("--shape {} is not EXTENTxEXTENT, for example 128x4096", text));
+    shape.push_back(extent);
+    if (after == end) return shape;
+    at = after + 1;
+  }
+}
+
+// IN, or raw bytes with --shape and --dtype.
+Array read_input(const Arguments& arguments) {
+  const std::string in = *arguments.operand("IN");
+  const bool raw = arguments.has("shape") || arguments.has("dtype");
+  if (!raw) return read_tensor(in);
+  if (describes_itself(in)) arguments.fail(fmt::format("--shape and --dtype are for raw bytes; {} says its own", in));
+  for (const char* needed : {"shape", "dtype"})
+    if (!arguments.has(needed)) arguments.fail(fmt::format("raw bytes need --{} as well", needed));
+  const std::string& dtype = arguments.get("dtype");
+  const std::optional<FormatId> code = find_format(dtype);
+  if (dtype == "f32" || dtype == "f16" || dtype == "bf16") return read_raw(in, shape_from(arguments), dtype);
+  std::vector<std::string> names = {"f32", "f16", "bf16"};
+  for (const std::string& name : element_format_names())
+    if (bit_count(format_of(*find_format(name))) <= 16) names.push_back(name);
+  if (std::find(names.begin(), names.end(), dtype) == names.end())
+    arguments.fail(fmt::format("--dtype '{}' is unknown; {}", dtype, suggestion(dtype, names)));
+  return read_raw(in, shape_from(arguments), dtype, bit_count(format_of(*code)) > 8 ? 2 : 1);
 }
 
 // A NaN is an error where the quantizer says so, else worth a word.
@@ -134,7 +172,7 @@ int run(const Arguments& arguments) {
 
   const std::string in = *arguments.operand("IN");
   const std::string out = arguments.get("out");
-  const Array array = read_tensor(in);
+  const Array array = read_input(arguments);
   const std::vector<float> values = values_of(array);
   check_nan(array, values, spec);
   check_transform(array, spec, axis);
@@ -180,9 +218,13 @@ int run(const Arguments& arguments) {
 Command quantize_command() {
   return {"quantize",
           "one tensor as codes and scales, with every measure of the error",
-          {{"IN", Occurs::required, "FILE.h5:/dataset, FILE.npy or FILE.safetensors:name; FP32, FP16, BF16 or codes"}},
+          {{"IN", Occurs::required,
+            "FILE.h5:/dataset, FILE.npy, FILE.safetensors:name or raw bytes; FP32, FP16, BF16 or codes"}},
           {{"as", "QUANTIZER", Occurs::required, "",
             "for example mxfp4,rule=rceil; narrowgauge formats lists what there is"},
+           {"shape", "RxC", Occurs::optional, "", "of raw bytes: extents of the row-major tensor"},
+           {"dtype", "TYPE", Occurs::optional, "",
+            "of raw bytes: f32, f16, bf16, or an element format with a code per byte (two bytes above 8 bits)"},
            {"axis", "AXIS", Occurs::optional, "row", "tiles run along rows, or down columns", {"row", "column"}},
            {"seed", "S", Occurs::optional, "0", "of stochastic rounding and seeded Hadamard signs"},
            {"tensor-id", "T", Occurs::optional, "0", "which tensor's random draws"},

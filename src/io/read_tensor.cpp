@@ -15,7 +15,8 @@ namespace ng {
 
 namespace {
 
-constexpr const char* kForms = "valid are FILE.h5:/dataset, FILE.npy and FILE.safetensors:name";
+constexpr const char* kForms =
+    "valid are FILE.h5:/dataset, FILE.npy, FILE.safetensors:name and raw bytes with a shape and a dtype";
 
 bool is_there(const std::string& path) {
   struct stat status {};
@@ -67,6 +68,33 @@ Array read_tensor(const std::string& spec) {
   }
   io::file_size(file);  // missing or unreadable: that is the message
   throw UserError(spec + ": unknown kind of file; " + kForms);
+}
+
+bool describes_itself(const std::string& spec) {
+  const auto [file, name] = split(spec);
+  return file.ends_with(".npy") || is_safetensors(file) || is_hdf5(file) || !name.empty();
+}
+
+Array read_raw(const std::string& path, const std::vector<std::int64_t>& shape, const std::string& dtype,
+               std::size_t code_bytes) {
+  Dtype type = code_bytes == 1 ? Dtype::u8 : Dtype::u16;
+  bool codes = true;
+  for (const Dtype known : {Dtype::f32, Dtype::f16, Dtype::bf16, Dtype::f64, Dtype::u8, Dtype::i8, Dtype::u16,
+                            Dtype::i16, Dtype::u32, Dtype::i32, Dtype::u64, Dtype::i64}) {
+    if (dtype != name_of(known)) continue;
+    type = known;
+    codes = false;
+  }
+  const io::MappedFile file(path);
+  const std::int64_t needed = checked_bytes(shape, size_of(type));
+  if (needed < 0 || static_cast<std::uint64_t>(needed) != file.bytes().size()) {
+    throw UserError(path + ": holds " + std::to_string(file.bytes().size()) + " bytes; " + shape_text(shape) + " of " +
+                    dtype + " needs " + (needed < 0 ? "more than can be addressed" : std::to_string(needed)));
+  }
+  Array array = Array::from_bytes(type, shape, file.bytes());
+  if (codes) array.format = dtype;
+  array.origin = path;
+  return array;
 }
 
 }  // namespace ng
