@@ -5,9 +5,8 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <fstream>
-#include <sstream>
 
+#include "narrowgauge/base/atomic_file.hpp"
 #include "narrowgauge/base/error.hpp"
 #include "narrowgauge/base/nearest_key.hpp"
 #include "narrowgauge/base/version.hpp"
@@ -17,15 +16,6 @@
 namespace ng {
 
 namespace {
-
-std::string read_text(const std::string& path, const char* what) {
-  std::ifstream in(path, std::ios::binary);
-  if (!in) throw UserError(fmt::format("{}: cannot read the {} file", path, what));
-  std::ostringstream text;
-  text << in.rdbuf();
-  if (in.bad()) throw UserError(fmt::format("{}: cannot read the {} file", path, what));
-  return text.str();
-}
 
 /// The settings whose path begins with `prefix` and a dot, without it. A path without a dot belongs to training.
 void apply(TomlDocument& document, const std::string& prefix,
@@ -44,9 +34,9 @@ void apply(TomlDocument& document, const std::string& prefix,
 }  // namespace
 
 void RunRequest::read_files() {
-  model_text = read_text(model_path, "model");
-  recipe_text = read_text(recipe_path, "recipe");
-  if (!record_path.empty() && record_path != "none") record_text = read_text(record_path, "recording plan");
+  model_text = read_file(model_path);
+  recipe_text = read_file(recipe_path);
+  if (!record_path.empty() && record_path != "none") record_text = read_file(record_path);
 }
 
 Json RunRequest::to_json() const {

@@ -5,6 +5,7 @@
 #include "narrowgauge/training/trainer.hpp"
 
 #include <fmt/format.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <chrono>
@@ -104,9 +105,22 @@ std::string relative_checkpoint_folder(const std::string& run_file) {
   return checkpoint_folder_of(run_file).filename().string();
 }
 
+// What cannot fit is refused before the machine begins to swap: a parameter has a weight, a gradient and two moments of
+// two bytes or more each.
+void require_memory(const ModelConfig& model) {
+  constexpr double kLeastBytes = 8, kGiB = 1024.0 * 1024.0 * 1024.0;
+  const double parameters = static_cast<double>(model.total_parameters());
+  const double memory = static_cast<double>(::sysconf(_SC_PHYS_PAGES)) * static_cast<double>(::sysconf(_SC_PAGESIZE));
+  if (parameters * kLeastBytes > memory)
+    throw MachineError(
+        fmt::format("model {} has {:.3g} parameters, which need {:.1f} GiB or more; this machine has {:.1f}",
+                    model.name, parameters, parameters * kLeastBytes / kGiB, memory / kGiB));
+}
+
 }  // namespace
 
 RunResult train_run(const RunPlanned& plan, const std::string& out, const RunOptions& options) {
+  require_memory(plan.model);
   Run run(plan, options.backend);
   RunFileWriter writer = RunFileWriter::create(out, run.setup(relative_checkpoint_folder(out)));
   CheckpointStore store(checkpoint_folder_of(out));

@@ -122,6 +122,8 @@ TEST_F(Train, MistakesAreFoundBeforeAnythingIsWritten) {
       {"--recipe", folder_.file("absent.toml"), {"absent.toml"}},
       {"--recipe", folder_.file("folder.toml"), {"folder.toml"}},
       {"--recipe", not_toml, {"not.toml:"}},
+      {"--model", folder_.file("folder.toml"), {"folder.toml", "Is a directory"}},
+      {"--record", folder_.file("folder.toml"), {"folder.toml", "Is a directory"}},
       {"--model", "tyni", {"did you mean 'tiny'"}},
       {"--model", bad_model, {"bad.toml:22:", "headz"}},
       {"--data", "asuten", {"did you mean 'austen'"}},
@@ -178,6 +180,17 @@ TEST_F(Train, ATransformMustDivideTheTokens) {
                  {"nvfp4.toml", "size 16", "40 tokens"});
   EXPECT_FALSE(std::filesystem::exists(run_));
   EXPECT_EQ(narrowgauge(words("nvfp4", {"--set", "train.sequence_length=24"})).code, 0);
+}
+
+TEST_F(Train, AModelThatCannotFitIsRefused) {
+  const std::vector<std::string> before = folder_.names();
+  Outcome outcome = narrowgauge(words("mxfp4", {"--set", "model.hidden=16777216", "--set", "model.expert_width=16777216"}));
+  EXPECT_EQ(outcome.code, 2) << outcome.err;
+  EXPECT_NE(outcome.err.find("parameters; valid: at most"), std::string::npos) << outcome.err;
+  outcome = narrowgauge(words("mxfp4", {"--set", "model.hidden=1048576", "--set", "model.expert_width=1048576"}));
+  EXPECT_EQ(outcome.code, 3) << outcome.err;
+  EXPECT_NE(outcome.err.find("parameters, which need"), std::string::npos) << outcome.err;
+  EXPECT_EQ(folder_.names(), before);
 }
 
 TEST_F(Train, NoPermission) {
