@@ -129,7 +129,9 @@ File::File(const std::string& path, Mode mode) : state_(std::make_shared<detail:
   }
   state_->lock = lock_for_writing(path, O_CREAT);
   const Id access = access_properties();
-  state_->id = H5Fcreate(path.c_str(), H5F_ACC_TRUNC, H5P_DEFAULT, access.get());
+  const Id properties(H5Pcreate(H5P_FILE_CREATE));
+  H5Pset_obj_track_times(properties.get(), false);  // of the root group
+  state_->id = H5Fcreate(path.c_str(), H5F_ACC_TRUNC, properties.get(), access.get());
   if (state_->id < 0) throw MachineError(path + " cannot be created: " + library_reason());
 }
 

@@ -19,12 +19,6 @@ std::string parent_of(const std::string& path) {
   return at == 0 || at == std::string::npos ? "/" : path.substr(0, at);
 }
 
-Id link_properties() {
-  Id properties(H5Pcreate(H5P_LINK_CREATE));
-  H5Pset_create_intermediate_group(properties.get(), 1);
-  return properties;
-}
-
 // True if a hard or soft link stands at an absolute path, whatever it leads to.
 bool is_linked(const detail::FileState& file, const std::string& path) {
   for (std::size_t at = 1; at != std::string::npos;) {
@@ -164,8 +158,10 @@ Group Group::create_group(const std::string& path) {
   if (kind(path) == Kind::group) return group(path);
   const std::string name = absolute(path);
   require_creatable(name);
-  const Id links = link_properties();
-  const Id created(H5Gcreate2(file_->id, name.c_str(), links.get(), H5P_DEFAULT, H5P_DEFAULT));
+  if (parent_of(name) != "/") (void)create_group(parent_of(name));
+  const Id properties(H5Pcreate(H5P_GROUP_CREATE));
+  H5Pset_obj_track_times(properties.get(), false);
+  const Id created(H5Gcreate2(file_->id, name.c_str(), H5P_DEFAULT, properties.get(), H5P_DEFAULT));
   if (created.get() < 0) throw_unwritable(*file_, name);
   return group(path);
 }
@@ -182,8 +178,11 @@ void Group::require_creatable(const std::string& name) const {
 Dataset Group::create_dataset(const std::string& path, std::int64_t type, std::int64_t space, std::int64_t properties) {
   const std::string name = absolute(path);
   require_creatable(name);
-  const Id links = link_properties();
-  const Id created(H5Dcreate2(file_->id, name.c_str(), type, space, links.get(), properties, H5P_DEFAULT));
+  if (parent_of(name) != "/") (void)create_group(parent_of(name));
+  // No times in the objects: the same content gives the same bytes.
+  const Id timeless(properties == H5P_DEFAULT ? H5Pcreate(H5P_DATASET_CREATE) : H5Pcopy(properties));
+  H5Pset_obj_track_times(timeless.get(), false);
+  const Id created(H5Dcreate2(file_->id, name.c_str(), type, space, H5P_DEFAULT, timeless.get(), H5P_DEFAULT));
   if (created.get() < 0) throw_unwritable(*file_, name);
   return dataset(path);
 }

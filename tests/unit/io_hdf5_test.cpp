@@ -35,6 +35,7 @@ namespace ng::hdf5 {
 namespace {
 
 using test::message_from;
+using test::slurp;
 using test::TempFolder;
 
 constexpr Dtype kAll[] = {Dtype::f32, Dtype::bf16, Dtype::f16, Dtype::f64, Dtype::u8,  Dtype::u16,
@@ -61,6 +62,22 @@ int in_child(const std::function<void()>& body) {
   int status = 0;
   ::waitpid(child, &status, 0);
   return status;
+}
+
+TEST(Hdf5, TheSameContentGivesTheSameBytes) {
+  const TempFolder folder;
+  const auto write = [&](const std::string& name) {
+    File file(folder / name, Mode::create);
+    Group root = file.root();
+    root.set_attribute("a", "text");
+    (void)root.create("group/values", Array::from<float>({2}, std::vector<float>{1, 2}));
+    root.create_growing("rows", Dtype::f64, {}).append(1.5);
+    file.close();
+    return slurp(folder / name);
+  };
+  const std::string first = write("first.h5");
+  std::this_thread::sleep_for(std::chrono::milliseconds(1100));  // times are whole seconds
+  EXPECT_EQ(first == write("second.h5"), true);
 }
 
 TEST(Hdf5, EveryDtypeComesBackBitForBit) {
