@@ -151,7 +151,10 @@ class Pool {
       const std::string why = code == kExitDone || code == kExitDiverged
                                   ? fmt::format("{}, but its file is {}", ending(code), name_of(progress.state))
                                   : ending(code);
-      result_.failed.push_back({run.index, why, tail_of(run.log, 12)});
+      // In the order of the plan, whichever child ended first.
+      const auto later = std::find_if(result_.failed.begin(), result_.failed.end(),
+                                      [&](const FailedRun& failed) { return failed.index > run.index; });
+      result_.failed.insert(later, {run.index, why, tail_of(run.log, 12)});
       say(run, "failed, " + why);
     }
   }
