@@ -179,7 +179,8 @@ bool Quantization::make_scales(GroupTiles& g, std::int64_t first, std::int64_t l
   if (spec.scale_format == ScaleFormat::none) return careful;
   kernels_.tile_scales(spec, g.tensor, g.amax.data() + begin, static_cast<std::int64_t>(end - begin),
                        TileScaleArrays{g.encode.data() + begin, g.code.data() + begin, g.poisoned.data() + begin});
-  for (std::size_t i = begin; i < end; ++i) careful = careful || !is_finite_bits(bits_of(g.encode[i]));
+  for (std::size_t i = begin; i < end; ++i)
+    careful = careful || !is_finite_bits(bits_of(g.encode[i])) || g.poisoned[i] != 0;
   if (spec.rule == ScaleRule::four_over_six)
     for (std::size_t i = begin; i < end; ++i) choose_four_over_six(g, static_cast<std::int64_t>(i));
   const std::int64_t stride = row_form_ ? 1 : q_.scale_cols;  // between the tiles of a row of tiles

@@ -164,6 +164,7 @@ void encode_row(const QuantizerSpec& spec, const SpecialCodes& special, const En
     }
   }
   if (!done) encode_row_scalar(spec, row);
+  if (!row.has_nan) return;  // no tile is poisoned
   const std::size_t width = bit_count(spec.element) > 8 ? 2 : 1;
   for (std::int64_t first = 0, j = 0; first < row.count; first += row.tile, ++j) {
     if (row.poisoned[j] == 0) continue;

@@ -27,7 +27,7 @@ struct EncodeRow {
   std::int64_t tile;             ///< columns per tile; x starts at the start of a tile, or tile >= count
   const float* encode;           ///< per tile
   const std::uint8_t* poisoned;  ///< per tile
-  bool has_nan;                  ///< some element, or its product with the factor, may be NaN
+  bool has_nan;                  ///< some element may be NaN, or some tile is poisoned
   const std::uint32_t* draws;    ///< per element, for stochastic rounding
   void* codes;                   ///< uint8 per element, uint16 for formats above 8 bits
 };
