@@ -22,7 +22,7 @@
 //   [[arm]]                                  # more arms: a recipe with changes
 //   name = "mxfp4_ceil"
 //   recipe = "mxfp4"
-//   set = { recipe.quantizer.block.rule = "ceil" }     # as of --set: recipe.*, model.*, train.*
+//   set = { recipe.quantizer.block.scale.rule = "ceil" }     # as of --set: recipe.*, model.*, train.*
 #pragma once
 
 #include <cstdint>
