@@ -25,8 +25,8 @@ namespace {
 constexpr std::int64_t kByteVocabulary = 256;
 constexpr std::int64_t kMaxVocabulary = std::int64_t{1} << 31;
 
-std::uint32_t token_at(const std::byte* first, std::size_t width, std::int64_t position) {
-  const std::byte* at = first + static_cast<std::size_t>(position) * width;
+std::uint32_t token_at(const std::byte* first, std::size_t width, std::int64_t index) {
+  const std::byte* at = first + static_cast<std::size_t>(index) * width;
   switch (width) {
     case 1:
       return io::load<std::uint8_t>(at);
@@ -44,27 +44,46 @@ struct TokenSourceBuilder {
   TokenSource source;
   io::TokenFormat format = io::TokenFormat::bytes;
 
-  void map(const std::string& path) {
-    source.path_ = path;
-    source.mapping_ = std::make_shared<TokenSource::Mapping>(path);
-    const auto bytes = source.mapping_->file.bytes();
+  Sha256 sha;  // of all files
+
+  // Adds a file to the end of the sequence and gives the SHA-256 of it alone.
+  std::string map(const std::string& path) {
+    TokenSource::Shard shard;
+    shard.mapping = std::make_shared<TokenSource::Mapping>(path);
+    const auto bytes = shard.mapping->file.bytes();
     const io::TokenLayout layout = io::layout_of(format, path, bytes);
-    source.first_ = bytes.data() + layout.offset;
+    if (!source.shards_.empty() && layout.width != source.width_) {
+      throw UserError(path + ": its tokens are " + std::to_string(layout.width) + " bytes wide, those of " +
+                      "the shard before it " + std::to_string(source.width_));
+    }
     source.width_ = layout.width;
-    source.tokens_ = layout.count;
-    Sha256 sha;
-    sha.update(bytes);
-    if (format == io::TokenFormat::megatron) sha.update(io::MappedFile(io::index_path(path)).bytes());
+    shard.first = bytes.data() + layout.offset;
+    shard.begin = source.tokens_;
+    shard.end = source.tokens_ += layout.count;
+    Sha256 alone;
+    const auto digest = [&](std::span<const std::byte> part) {
+      alone.update(part);
+      sha.update(part);
+    };
+    digest(bytes);
+    if (format == io::TokenFormat::megatron) digest(io::MappedFile(io::index_path(path)).bytes());
+    if (layout.count > 0) source.shards_.push_back(std::move(shard));
+    return hex_of(alone.finish());
+  }
+
+  void end_of_files() {
     source.digest_ = hex_of(sha.finish());
-    if (source.tokens_ < 2) throw UserError(path + ": holds " + std::to_string(source.tokens_) + " tokens");
+    if (source.tokens_ < 2) throw UserError(source.path_ + ": holds " + std::to_string(source.tokens_) + " tokens");
   }
 
   // Position and value of the largest id.
   std::pair<std::int64_t, std::uint32_t> largest() const {
     std::pair<std::int64_t, std::uint32_t> found{0, 0};
-    for (std::int64_t i = 0; i < source.tokens_; ++i) {
-      const std::uint32_t id = token_at(source.first_, source.width_, i);
-      if (id > found.second) found = {i, id};
+    for (const TokenSource::Shard& shard : source.shards_) {
+      for (std::int64_t i = shard.begin; i < shard.end; ++i) {
+        const std::uint32_t id = token_at(shard.first, source.width_, i - shard.begin);
+        if (id > found.second) found = {i, id};
+      }
     }
     return found;
   }
@@ -77,7 +96,9 @@ struct TokenSourceBuilder {
   void open_plain(const std::string& path) {
     format = io::guess_token_format(path);
     source.name_ = std::filesystem::path(path).filename().string();
+    source.path_ = path;
     map(path);
+    end_of_files();
     if (format == io::TokenFormat::bytes) {
       source.vocabulary_ = kByteVocabulary;
     } else {
@@ -90,25 +111,38 @@ struct TokenSourceBuilder {
     add_part(0, source.tokens_ - source.tokens_ / 10, source.tokens_);
   }
 
+  // A file as the manifest describes it: `table` has file and sha256.
+  void map_described(const TomlTable& table, const std::string& manifest) {
+    const std::string path = (std::filesystem::path(manifest).parent_path() / table.get_string("file")).string();
+    const std::string stated = table.get_string("sha256");
+    if (source.path_.empty()) source.path_ = path;
+    const std::string digest = map(path);
+    if (digest != stated) {
+      throw UserError(path + " is not the corpus that " + manifest + " describes: its SHA-256 is " + digest +
+                      ", the manifest says " + stated);
+    }
+  }
+
   void open_manifest(const std::string& manifest) {
     const TomlDocument document = TomlDocument::from_file(manifest);
     const TomlTable root = document.root();
     source.name_ = root.get_string("name");
-    const std::string file = root.get_string("file");
     format = static_cast<io::TokenFormat>(root.get_choice("format", io::kTokenFormatNames));
     source.vocabulary_ = root.get_int("vocabulary", 1, kMaxVocabulary);
     const std::int64_t tokens = root.get_int("tokens", 2);
-    const std::string digest = root.get_string("sha256");
+    for (const char* note : {"tokenizer", "text_bytes", "origin"}) root.accept(note);
     const std::vector<TomlTable> parts = root.get_table_array("part");
     for (const TomlTable& part : parts) part.accept("name");
-
-    map((std::filesystem::path(manifest).parent_path() / file).string());
-    if (source.digest_ != digest) {
-      throw UserError(source.path_ + " is not the corpus that " + manifest + " describes: its SHA-256 is " +
-                      source.digest_ + ", the manifest says " + digest);
+    if (root.has("shard")) {
+      source.path_ = manifest;
+      for (const TomlTable& shard : root.get_table_array("shard")) map_described(shard, manifest);
+    } else {
+      map_described(root, manifest);
     }
+    end_of_files();
     if (source.tokens_ != tokens) {
-      root.fail("tokens", "the file holds " + std::to_string(source.tokens_) + " tokens");
+      root.fail("tokens", (root.has("shard") ? "the shards hold " : "the file holds ") +
+                              std::to_string(source.tokens_) + " tokens");
     }
     const auto [position, id] = largest();
     if (id >= source.vocabulary_) {
@@ -140,7 +174,7 @@ struct TokenSourceBuilder {
 };
 
 TokenSource TokenSource::open(const std::string& spec) {
-  TokenSourceBuilder builder{TokenSource()};
+  TokenSourceBuilder builder;
   if (spec.ends_with(".toml")) {
     builder.open_manifest(spec);
   } else {
@@ -155,8 +189,12 @@ void TokenSource::read(std::int64_t position, std::span<std::int32_t> ids) const
     throw std::out_of_range(path_ + ": tokens " + std::to_string(position) + " to " + std::to_string(position + count) +
                             " of " + std::to_string(tokens_));
   }
+  auto shard = std::upper_bound(shards_.begin(), shards_.end(), position,
+                                [](std::int64_t at, const Shard& other) { return at < other.end; });
   for (std::int64_t i = 0; i < count; ++i) {
-    ids[static_cast<std::size_t>(i)] = static_cast<std::int32_t>(token_at(first_, width_, position + i));
+    if (position + i == shard->end) ++shard;
+    ids[static_cast<std::size_t>(i)] =
+        static_cast<std::int32_t>(token_at(shard->first, width_, position + i - shard->begin));
   }
 }
 

@@ -8,6 +8,7 @@
 #include <set>
 
 #include "io_support.hpp"
+#include "narrowgauge/base/sha256.hpp"
 #include "narrowgauge/io/npy.hpp"
 #include "narrowgauge/io/token_stream.hpp"
 
@@ -165,6 +166,41 @@ TEST(TokenSource, EveryKindOfFileGivesItsIds) {
   write_npy(folder / "g.npy", Array::from<std::uint32_t>(
                                   {2}, std::span<const std::uint32_t>(std::vector<std::uint32_t>{0xFFFFFFFFu, 1})));
   EXPECT_NE(message_from([&] { TokenSource::open(folder / "g.npy"); }).find("not an id"), std::string::npos);
+}
+
+// Shards follow each other: windows cross from one to the next, an empty one is no hole, and each is held to its
+// digest.
+TEST(TokenSource, ShardsAreOneSequence) {
+  const TempFolder folder;
+  std::vector<std::uint16_t> all(700);
+  for (std::size_t i = 0; i < all.size(); ++i) all[i] = static_cast<std::uint16_t>(i * 91);
+  const std::int64_t cuts[] = {0, 250, 250, 256, 700};
+  std::string shards;
+  for (std::size_t i = 0; i + 1 < std::size(cuts); ++i) {
+    const std::string name = "s" + std::to_string(i) + ".npy";
+    const auto part = std::span<const std::uint16_t>(all).subspan(static_cast<std::size_t>(cuts[i]),
+                                                                  static_cast<std::size_t>(cuts[i + 1] - cuts[i]));
+    write_npy(folder / name, Array::from<std::uint16_t>({cuts[i + 1] - cuts[i]}, part));
+    shards += "[[shard]]\nfile = '" + name + "'\nsha256 = '" + sha256_hex(test::slurp(folder / name)) + "'\n";
+  }
+  const std::string head =
+      "name = 's'\nformat = 'npy'\nvocabulary = 65536\ntext_bytes = 2000\npart = [{ begin = 0, heldout = 600, end = "
+      "700 }]\n";
+  test::spill(folder / "s.toml", head + "tokens = 700\n" + shards);
+  const TokenSource source = TokenSource::open(folder / "s.toml");
+  EXPECT_EQ(ids_of(source), std::vector<std::int32_t>(all.begin(), all.end()));
+  for (const std::int64_t start : {240, 249, 250, 251, 255, 256, 690}) {
+    std::vector<std::int32_t> inputs(9), targets(9);
+    source.read_window(start, inputs, targets);
+    for (std::size_t i = 0; i < inputs.size(); ++i) {
+      EXPECT_EQ(inputs[i], all[static_cast<std::size_t>(start) + i]);
+      EXPECT_EQ(targets[i], all[static_cast<std::size_t>(start) + i + 1]);
+    }
+  }
+  test::spill(folder / "t.toml", head + "tokens = 701\n" + shards);
+  EXPECT_NE(message_from([&] { TokenSource::open(folder / "t.toml"); }).find("the shards hold 700"), std::string::npos);
+  write_npy(folder / "s1.npy", Array::from<std::uint32_t>({0}, {}));
+  EXPECT_NE(message_from([&] { TokenSource::open(folder / "s.toml"); }).find("s1.npy"), std::string::npos);
 }
 
 TEST(TokenSource, SplitDigestSeesTextAndSplit) {

@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Token data for training: one long sequence of ids (a memory-mapped file), cut into training and held-out
-// ranges. What is read and how it is cut is fixed by the data spec and its digest, never by the run.
+// Token data for training: one long sequence of ids (memory-mapped files), cut into training and held-out ranges. What
+// is read and how it is cut is fixed by the data spec and its digest, never by the run.
 //
 // A data spec is one of
-//   corpus.toml   a manifest: file, format, vocabulary, sha256, parts with their held-out tails
+//   corpus.toml   a manifest: one file or shards that follow each other, format, vocabulary, digests, parts with their
+//                 held-out tails
 //   x.npy         one dimension, uint16 or uint32
 //   x.bin         an llm.c shard (magic 20240520), or Megatron's x.bin with x.idx beside it
 //   anything else plain text, one token per byte, vocabulary 256
@@ -42,13 +43,13 @@ class TokenSource {
   std::span<const TokenRange> train() const { return train_; }
   std::span<const TokenRange> heldout() const { return heldout_; }
 
-  // SHA-256 of the token file's bytes, 64 hex digits (Megatron: of the .bin followed by the .idx).
+  // SHA-256 of the bytes of the token files in order, 64 hex digits (Megatron: each .bin followed by its .idx).
   const std::string& digest() const { return digest_; }
   // SHA-256 of digest, token width and both lists of ranges: equal exactly when the same tokens are trained on and held
   // out.
   const std::string& split_digest() const { return split_digest_; }
   const std::string& name() const { return name_; }  // manifest's name or the file's
-  const std::string& path() const { return path_; }  // the token file
+  const std::string& path() const { return path_; }  // the token file; of shards the manifest
 
   // ids[i] = token at position + i. Throws std::out_of_range outside the sequence.
   void read(std::int64_t position, std::span<std::int32_t> ids) const;
@@ -59,9 +60,14 @@ class TokenSource {
  private:
   TokenSource() = default;
   struct Mapping;
-  std::shared_ptr<const Mapping> mapping_;
-  const std::byte* first_ = nullptr;  // token 0
-  std::size_t width_ = 1;             // bytes of a token: 1, 2 or 4
+  struct Shard {
+    std::shared_ptr<const Mapping> mapping;
+    const std::byte* first = nullptr;  // its token 0
+    std::int64_t begin = 0;            // position of that token in the sequence
+    std::int64_t end = 0;
+  };
+  std::vector<Shard> shards_;  // in order, none empty
+  std::size_t width_ = 1;      // bytes of a token: 1, 2 or 4
   std::int64_t tokens_ = 0;
   std::int64_t vocabulary_ = 0;
   std::vector<TokenRange> train_;
