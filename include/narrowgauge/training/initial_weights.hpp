@@ -1,0 +1,25 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Weights from and to safetensors: the parameters under their own names and with their own shapes
+// (model/parameters.hpp), so that a run can start where another program, or another run, ended.
+#pragma once
+
+#include <string>
+
+#include "narrowgauge/model/model_config.hpp"
+#include "narrowgauge/model/parameters.hpp"
+
+namespace ng {
+
+/// Whether a file holds exactly the parameters of a model: F32, BF16 or F16, each with its shape. UserError naming the
+/// first tensor that is missing, not a parameter, of another shape or of another type. Reads the header only.
+void check_initial_weights(const std::string& path, const ModelConfig& config);
+
+/// Replaces all masters by the file's values, widened to FP32 exactly. UserError as above, and for values that are not
+/// finite.
+void load_initial_weights(const std::string& path, Backend& backend, Parameters& parameters);
+
+/// Writes all masters as F32 in the order of the parameters. The same weights give the same bytes.
+void write_weights(const std::string& path, const Backend& backend, const Parameters& parameters);
+
+}  // namespace ng
