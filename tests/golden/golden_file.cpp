@@ -20,6 +20,13 @@ std::vector<std::uint32_t> GoldenFile::integers(const std::string& path) {
   return widened(array.as<std::uint32_t>());
 }
 
+std::vector<std::int64_t> GoldenFile::long_integers(const std::string& path) {
+  read_.insert(path);
+  const ng::Array array = file_.root().read(path);
+  const auto values = array.as<std::int64_t>();
+  return {values.begin(), values.end()};
+}
+
 std::vector<float> GoldenFile::floats(const std::string& path) {
   read_.insert(path);
   const ng::Array array = file_.root().read(path);

@@ -19,6 +19,7 @@ class GoldenFile {
 
   /// Integers of any width, widened.
   std::vector<std::uint32_t> integers(const std::string& path);
+  std::vector<std::int64_t> long_integers(const std::string& path);
   std::vector<float> floats(const std::string& path);
   bool has(const std::string& path) const;
   std::vector<std::size_t> shape(const std::string& path) const;

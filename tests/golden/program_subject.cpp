@@ -90,8 +90,9 @@ ng::QuantizerSpec program_spec(const BlockSpec& spec) {
   q.amax_floor = spec.amax_floor;
   q.infinite_scale_code = static_cast<std::uint8_t>(spec.infinite_code);
   q.hadamard.size = static_cast<std::int16_t>(spec.hadamard);
-  q.hadamard.signs =
-      spec.hadamard_signs == ng_oracle::HadamardSigns::te_fixed ? ng::HadamardSigns::te_fixed : ng::HadamardSigns::none;
+  q.hadamard.signs = spec.hadamard_signs == ng_oracle::HadamardSigns::te_fixed ? ng::HadamardSigns::te_fixed
+                     : spec.hadamard_signs == ng_oracle::HadamardSigns::seeded ? ng::HadamardSigns::seeded
+                                                                               : ng::HadamardSigns::none;
   q.hadamard.order = spec.hadamard_order == ng_oracle::HadamardOrder::serial ? ng::HadamardOrder::serial
                                                                              : ng::HadamardOrder::butterfly;
   q.hadamard.result =

@@ -42,6 +42,12 @@ std::size_t Tally::compared() const {
   return n;
 }
 
+std::size_t Tally::equal() const {
+  std::size_t n = 0;
+  for (const TallyRow& r : rows_) n += r.equal;
+  return n;
+}
+
 std::size_t Tally::masked() const {
   std::size_t n = 0;
   for (const TallyRow& r : rows_) n += r.masked;

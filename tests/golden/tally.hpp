@@ -26,6 +26,7 @@ class Tally {
   static bool count(TallyRow& row, std::uint32_t got, std::uint32_t expected, bool masked = false);
 
   std::size_t compared() const;
+  std::size_t equal() const;
   std::size_t masked() const;
   bool all_equal() const;
   std::string table() const;

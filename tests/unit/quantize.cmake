@@ -1,2 +1,3 @@
 # SPDX-License-Identifier: Apache-2.0
 ng_add_test(unit_quantize_packed SOURCES quantize_packed_test.cpp USES ng_quantize LABELS unit)
+ng_add_test(unit_quantize_conversions SOURCES quantize_conversions_test.cpp USES ng_quantize LIBS ng_oracle LABELS unit)

@@ -70,7 +70,7 @@ NG_HD constexpr bool has_packed_encode(const ElementFormat& f) {
 /// saturates, zeros keep their sign. `plain_exact_positive`: the same, but a scaled value that is a zero gives +0.
 enum class Inputs : std::uint8_t { any, plain, plain_exact_positive };
 
-/// Codes of already scaled values, given as FP32 bits; `draw` is used by stochastic rounding with 8 or 16 bits.
+/// Codes of already scaled values, given as FP32 bits; `draw` of `random_bits` bits is used by stochastic rounding.
 template <class L, FormatId kFormat, Rounding kRounding, Inputs kInputs>
 NG_HD typename L::U encode_branchless(const SpecialCodes& special, int random_bits, const typename L::U& bits,
                                       const typename L::U& draw) {
@@ -110,11 +110,19 @@ NG_HD typename L::U encode_branchless(const SpecialCodes& special, int random_bi
     const U floor = significand >> shift;
     U up;
     if constexpr (kRounding == Rounding::stochastic) {
-      // random_bits <= 16 <= kShift: the fraction is always a right shift.
       const U rest = significand - (floor << shift);
-      const U down_wide = lost - static_cast<std::uint32_t>(random_bits);
-      const U down = select(lane_signed(down_wide) > 31, U{} + 31u, down_wide);
-      up = ((rest >> down) + draw) >> static_cast<std::uint32_t>(random_bits);
+      if (random_bits == 32) {
+        // The 32-bit fraction, by a left shift or a right one, carries where it is above the draw's complement.
+        const I left = 32 - lane_signed(lost);
+        const U up_by = lane_unsigned(select(left > 0, left, I{}));
+        const U down_by = lane_min(lane_unsigned(select(left < 0, -left, I{})), 31u);
+        const U fraction = (rest << lane_min(up_by, 31u)) >> down_by;
+        up = select(lane_signed(fraction ^ kSignBit) > lane_signed(draw ^ kMagnitudeMask), U{} + 1u, U{});
+      } else {  // random_bits <= 16 <= kShift: the fraction is always a right shift
+        const U down_wide = lost - static_cast<std::uint32_t>(random_bits);
+        const U down = select(lane_signed(down_wide) > 31, U{} + 31u, down_wide);
+        up = ((rest >> down) + draw) >> static_cast<std::uint32_t>(random_bits);
+      }
     } else {
       const U half_bit = (significand >> (shift - 1u)) & 1u;
       if constexpr (kRounding == Rounding::toward_zero) {
@@ -163,11 +171,11 @@ struct FactorPerElement {
 
 }  // namespace encode_span_detail
 
-/// codes[i] = code of x[i] * factor (one FP32 multiply); factors are not negative. draws: one per element for
-/// stochastic rounding, else unused.
-template <FormatId kFormat, Rounding kRounding, Inputs kInputs, class Factor>
+/// codes[i] = code of x[i] * factor (one FP32 multiply); factors are not negative. draws: one per element, of an
+/// unsigned type that holds random_bits, for stochastic rounding, else unused.
+template <FormatId kFormat, Rounding kRounding, Inputs kInputs, class Factor, class Draw>
 NG_HD void encode_span(const SpecialCodes& special, int random_bits, const float* x, const Factor& factor,
-                       const std::uint32_t* draws, std::uint8_t* codes, std::size_t count) {
+                       const Draw* draws, std::uint8_t* codes, std::size_t count) {
   const SpecialCodes local = special;
   constexpr std::size_t kPack = 4 * kLanes;
   std::size_t i = 0;
@@ -177,7 +185,11 @@ NG_HD void encode_span(const SpecialCodes& special, int random_bits, const float
       EightLanes::F value;
       load_lanes(x + i + j, value);
       EightLanes::U draw{};
-      if constexpr (kRounding == Rounding::stochastic) load_lanes(draws + i + j, draw);
+      if constexpr (kRounding == Rounding::stochastic) {
+        std::uint32_t widened[kLanes];
+        for (int lane = 0; lane < kLanes; ++lane) widened[lane] = draws[i + j + static_cast<std::size_t>(lane)];
+        load_lanes(widened, draw);
+      }
       EightLanes::U scaled = lane_bits(value * factor.lanes(i + j));
       if constexpr (kInputs == Inputs::any)  // a NaN made by the multiply takes the sign of x
         scaled = (scaled & kMagnitudeMask) | (lane_bits(value) & kSignBit);
