@@ -50,6 +50,14 @@ TEST(OptimizerOracle, Clipping) {
   EXPECT_EQ(clip_factor(5.0, 0.0), 1.0);
 }
 
+TEST(OptimizerOracle, RouterBiasMovesTowardEvenCounts) {
+  std::vector<double> bias{0, 0.5, -0.25, 0};
+  update_router_bias(0.125, {1, 7, 4, 4}, bias);  // mean 4
+  EXPECT_EQ(bias, (std::vector<double>{0.125, 0.375, -0.25, 0}));
+  update_router_bias(0.125, {5, 4, 4, 4}, bias);  // mean 4.25: no count is even
+  EXPECT_EQ(bias, (std::vector<double>{0, 0.5, -0.125, 0.125}));
+}
+
 TEST(OptimizerOracle, Cosine) {
   EXPECT_NEAR(cosine_rate(0, 110, 10, 2.0, 0.1), 0.2, kRounding);
   EXPECT_NEAR(cosine_rate(9, 110, 10, 2.0, 0.1), 2.0, kRounding);

@@ -82,8 +82,8 @@ TEST_P(OracleIdentity, ZeroRouterTakesLowestExpertsAndHasKnownAuxiliaryLosses) {
   for (auto& [name, values] : p.parameters)
     if (name.ends_with("router")) std::fill(values.begin(), values.end(), 0.0);
   const LossParts parts = p.run();
-  for (std::size_t l = 0; l < parts.choices.size(); ++l)
-    for (const auto& chosen : parts.choices[l])
+  for (std::size_t l = 0; l < parts.decisions.experts.size(); ++l)
+    for (const auto& chosen : parts.decisions.experts[l])
       for (std::size_t k = 0; k < chosen.size(); ++k) EXPECT_EQ(chosen[k], static_cast<int>(k));
   // P_e = 1/E, so aux = coefficient * E * sum_e f_e / E = coefficient; log sum exp = log E.
   EXPECT_NEAR(parts.aux, moe_layers * p.config.aux_coefficient, kRounding);
@@ -104,20 +104,20 @@ TEST_P(OracleIdentity, RenamingExpertsChangesNothing) {
   const LossParts after = p.run();
   expect_same_losses(before, after);
   EXPECT_NEAR(before.total, after.total, kRounding);
-  for (std::size_t l = 0; l < before.choices.size(); ++l)
-    for (std::size_t t = 0; t < before.choices[l].size(); ++t)
-      for (std::size_t k = 0; k < before.choices[l][t].size(); ++k)
-        EXPECT_EQ(static_cast<std::size_t>(before.choices[l][t][k]),
-                  order[static_cast<std::size_t>(after.choices[l][t][k])]);
+  for (std::size_t l = 0; l < before.decisions.experts.size(); ++l)
+    for (std::size_t t = 0; t < before.decisions.experts[l].size(); ++t)
+      for (std::size_t k = 0; k < before.decisions.experts[l][t].size(); ++k)
+        EXPECT_EQ(static_cast<std::size_t>(before.decisions.experts[l][t][k]),
+                  order[static_cast<std::size_t>(after.decisions.experts[l][t][k])]);
 }
 
 TEST_P(OracleIdentity, ForcingTheOwnChoicesChangesNothingAndOthersDo) {
   const Problem p = problem_of(GetParam().config);
   const LossParts free = p.run();
   EXPECT_GT(free.router_margin, 0.0);
-  EXPECT_EQ(free.total, loss(p.config, p.parameters, p.ids, p.targets, p.B, p.T, &free.choices).total);
-  RouterChoices other = free.choices;
-  for (auto& layer : other)
+  EXPECT_EQ(free.total, loss(p.config, p.parameters, p.ids, p.targets, p.B, p.T, &free.decisions).total);
+  RouterDecisions other = free.decisions;
+  for (auto& layer : other.experts)
     for (auto& chosen : layer)
       for (int& e : chosen) e = (e + 1) % 5;
   EXPECT_NE(free.total, loss(p.config, p.parameters, p.ids, p.targets, p.B, p.T, &other).total);

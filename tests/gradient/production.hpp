@@ -81,8 +81,8 @@ struct ProgramResult {
   double aux = 0.0;
   double z = 0.0;
   std::map<std::string, std::vector<float>> gradients;
-  ng_oracle::RouterChoices choices;  ///< [layer][token][slot]; dense layers are empty
-  std::int64_t padding_rows = 0;     ///< over all MoE layers
+  ng_oracle::SlotValues choices;  ///< [layer][token][slot]; dense layers are empty
+  std::int64_t padding_rows = 0;  ///< over all MoE layers
 };
 
 class Program {

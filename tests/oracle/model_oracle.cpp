@@ -4,254 +4,184 @@
 // Nothing here is fast and nothing should become so.
 #include "model_oracle.hpp"
 
-#include <algorithm>
-#include <cmath>
 #include <limits>
-#include <numbers>
-#include <random>
 #include <stdexcept>
 
-#include "scalar_tape.hpp"
+#include "model_oracle_attention.hpp"
+#include "model_oracle_parts.hpp"
+#include "model_oracle_router.hpp"
 
 namespace ng_oracle {
 namespace {
 
-using std::exp;
-using std::log;
-using std::sqrt;
-using Index = std::int64_t;
+using namespace model_parts;
 
-std::size_t at(Index i) {
-  return static_cast<std::size_t>(i);
+template <class Real>
+std::vector<double> plain(const Values<Real>& x) {
+  std::vector<double> values;
+  for (const Real& v : x) values.push_back(value_of(v));
+  return values;
 }
 
+/// s of one token from its router logits.
 template <class Real>
-using Values = std::vector<Real>;
-
-/// y[M] = W x, W[M, N] starting at entry `first` of `w`.
-template <class Real>
-Values<Real> product(const Values<Real>& w, Index first, Index M, Index N, const Values<Real>& x) {
-  Values<Real> y(at(M));
-  for (Index m = 0; m < M; ++m) {
-    Real sum(0.0);
-    for (Index n = 0; n < N; ++n) sum = sum + w[at(first + m * N + n)] * x[at(n)];
-    y[at(m)] = sum;
-  }
-  return y;
-}
-
-template <class Real>
-Values<Real> rms_norm(const Values<Real>& x, const Values<Real>& gain, double epsilon) {
-  Real sum(0.0);
-  for (const Real& v : x) sum = sum + v * v;
-  const Real root = sqrt(sum / Real(static_cast<double>(x.size())) + Real(epsilon));
-  Values<Real> y(x.size());
-  for (std::size_t c = 0; c < x.size(); ++c) y[c] = x[c] / root * gain[c];
-  return y;
-}
-
-/// log of the sum of exponentials; the largest term is taken out as a constant, which leaves value and derivative.
-template <class Real>
-Real log_sum_exp(const Values<Real>& x) {
-  double largest = value_of(x[0]);
-  for (const Real& v : x) largest = std::max(largest, value_of(v));
-  Real sum(0.0);
-  for (const Real& v : x) sum = sum + exp(v - Real(largest));
-  return log(sum) + Real(largest);
-}
-
-template <class Real>
-Values<Real> softmax(const Values<Real>& x) {
-  const Real total = log_sum_exp(x);
-  Values<Real> p(x.size());
-  for (std::size_t i = 0; i < x.size(); ++i) p[i] = exp(x[i] - total);
-  return p;
-}
-
-/// fc1 [2F, C] from entry first1 on, fc2 [C, F] from entry first2 on.
-template <class Real>
-Values<Real> swiglu(const Values<Real>& h, const Values<Real>& fc1, Index first1, const Values<Real>& fc2, Index first2,
-                    Index F) {
-  const Index C = static_cast<Index>(h.size());
-  const Values<Real> u = product(fc1, first1, 2 * F, C, h);
-  Values<Real> y(at(F));
-  for (Index f = 0; f < F; ++f) {
-    const Real gate = u[at(f)];
-    const Real silu = gate / (Real(1.0) + exp(Real(0.0) - gate));
-    y[at(f)] = silu * u[at(F + f)];
-  }
-  return product(fc2, first2, C, F, y);
-}
-
-template <class Real>
-void rotate_head(Values<Real>& head, Index first, Index D, Index position, double theta) {
-  for (Index i = 0; i < D / 2; ++i) {
-    const double angle =
-        static_cast<double>(position) * std::pow(theta, -2.0 * static_cast<double>(i) / static_cast<double>(D));
-    const Real c(std::cos(angle));
-    const Real s(std::sin(angle));
-    const Real low = head[at(first + i)];
-    const Real high = head[at(first + i + D / 2)];
-    head[at(first + i)] = low * c - high * s;
-    head[at(first + i + D / 2)] = high * c + low * s;
-  }
-}
-
-/// Attention of one sequence. h: T vectors [C]; returns T vectors [C], the output projection included.
-template <class Real>
-std::vector<Values<Real>> attention(const ModelConfig& m, const std::vector<Values<Real>>& h, const Values<Real>& qkv,
-                                    const Values<Real>& out) {
-  const Index T = static_cast<Index>(h.size());
-  const Index D = m.head_dim;
-  const Index first_key = m.heads * D;
-  const Index first_value = (m.heads + m.kv_heads) * D;
-  std::vector<Values<Real>> u(at(T));  // T x [(H + 2 Hkv) D]
-  for (Index t = 0; t < T; ++t) {
-    u[at(t)] = product(qkv, 0, (m.heads + 2 * m.kv_heads) * D, m.hidden, h[at(t)]);
-    for (Index head = 0; head < m.heads + m.kv_heads; ++head)  // queries and keys, not values
-      rotate_head(u[at(t)], head * D, D, t, m.rope_theta);
-  }
-  std::vector<Values<Real>> result(at(T));
-  for (Index t = 0; t < T; ++t) {
-    Values<Real> mixed(at(m.heads * D), Real(0.0));
-    for (Index head = 0; head < m.heads; ++head) {
-      const Index group = head / (m.heads / m.kv_heads);
-      Values<Real> score;
-      for (Index s = 0; s <= t; ++s) {
-        Real dot(0.0);
-        for (Index d = 0; d < D; ++d) dot = dot + u[at(t)][at(head * D + d)] * u[at(s)][at(first_key + group * D + d)];
-        score.push_back(dot / Real(std::sqrt(static_cast<double>(D))));
-      }
-      const Values<Real> p = softmax(score);
-      for (Index s = 0; s <= t; ++s)
-        for (Index d = 0; d < D; ++d)
-          mixed[at(head * D + d)] = mixed[at(head * D + d)] + p[at(s)] * u[at(s)][at(first_value + group * D + d)];
-    }
-    result[at(t)] = product(out, 0, m.hidden, m.heads * D, mixed);
-  }
-  return result;
-}
-
-/// Experts of one token by falling probability, ties to the lowest index; all E of them.
-template <class Real>
-std::vector<int> ranked(const Values<Real>& p) {
-  std::vector<int> order;
-  for (std::size_t e = 0; e < p.size(); ++e) order.push_back(static_cast<int>(e));
-  std::stable_sort(order.begin(), order.end(), [&](int a, int b) {
-    return value_of(p[static_cast<std::size_t>(a)]) > value_of(p[static_cast<std::size_t>(b)]);
-  });
-  return order;
+Values<Real> gate_scores(const ModelConfig& m, const Values<Real>& logits) {
+  if (m.gate == Gate::softmax) return softmax(logits);
+  Values<Real> s;
+  for (const Real& z : logits) s.push_back(Real(1.0) / (Real(1.0) + exp(Real(0.0) - z)));
+  return s;
 }
 
 template <class Real>
 struct Forward {
   const ModelConfig& m;
   const std::map<std::string, Values<Real>>& parameters;
-  const RouterChoices* forced;
+  const RouterDecisions* forced;
+  Index B;
+  Index T;
   Real aux{0.0};
   Real z{0.0};
   LossParts parts{};
 
-  const Values<Real>& parameter(const std::string& name) const { return parameters.at(name); }
+  LayerParameters<Real> of_layer(Index l) const {
+    return [this, layer = "layer." + std::to_string(l) + "/"](const std::string& name) -> const Values<Real>& {
+      return parameters.at(layer + name);
+    };
+  }
 
-  /// The MoE half of layer l on all tokens; adds to aux, z, parts.choices, parts.router_margin.
+  /// Experts and dropped slots of all tokens of layer l from s [B*T][E], into parts.decisions.
+  void decide(Index l, const std::vector<Values<Real>>& s) {
+    auto& experts = parts.decisions.experts[at(l)];
+    auto& kept = parts.decisions.kept[at(l)];
+    if (forced != nullptr) {
+      experts = forced->experts.at(at(l));
+      kept = forced->kept.at(at(l));
+      if (experts.size() != s.size() || kept.size() != s.size())
+        throw std::invalid_argument("forced decisions do not have one entry per token");
+      for (const auto* list : {&experts, &kept})
+        for (const auto& slots : *list)
+          if (static_cast<Index>(slots.size()) != m.top_k)
+            throw std::invalid_argument("forced decisions do not have top_k slots");
+      return;
+    }
+    std::vector<double> bias;
+    if (m.bias_rate > 0.0) bias = plain(of_layer(l)("router_bias"));
+    for (const Values<Real>& scores : s) {
+      experts.push_back(chosen_experts(m, plain(scores), bias, parts.router_margin));
+      kept.emplace_back(at(m.top_k), 1);
+    }
+    for (Index b = 0; b < B; ++b)
+      for (int e = 0; e < static_cast<int>(m.experts); ++e) {
+        std::vector<double> of_expert;  // scores of the slots that chose e, in token order
+        std::vector<int*> place;
+        for (Index token = b * T; token < (b + 1) * T; ++token)
+          for (std::size_t k = 0; k < at(m.top_k); ++k)
+            if (experts[at(token)][k] == e) {
+              of_expert.push_back(value_of(s[at(token)][static_cast<std::size_t>(e)]));
+              place.push_back(&kept[at(token)][k]);
+            }
+        const std::vector<bool> served = kept_slots(m, T, of_expert, parts.router_margin);
+        for (std::size_t i = 0; i < served.size(); ++i) *place[i] = served[i] ? 1 : 0;
+      }
+  }
+
+  /// E * sum_e f_e P_e over `count` tokens from `first` on.
+  Real imbalance(const std::vector<Values<Real>>& s, const std::vector<std::vector<int>>& experts, Index first,
+                 Index count) {
+    std::vector<double> slots_of(at(m.experts), 0.0);
+    Values<Real> share_sum(at(m.experts), Real(0.0));
+    for (Index token = first; token < first + count; ++token) {
+      for (int e : experts[at(token)]) slots_of[static_cast<std::size_t>(e)] += 1.0;
+      Real total(0.0);
+      for (const Real& score : s[at(token)]) total = total + score;
+      for (std::size_t e = 0; e < at(m.experts); ++e) share_sum[e] = share_sum[e] + s[at(token)][e] / total;
+    }
+    const double tokens = static_cast<double>(count);
+    Real result(0.0);
+    for (std::size_t e = 0; e < at(m.experts); ++e)
+      result = result + Real(slots_of[e] / (tokens * static_cast<double>(m.top_k))) * (share_sum[e] / Real(tokens));
+    return Real(static_cast<double>(m.experts)) * result;
+  }
+
+  /// The MoE half of layer l on all tokens; adds to aux, z and parts.
   std::vector<Values<Real>> mixture(Index l, const std::vector<Values<Real>>& h) {
-    const std::string layer = "layer." + std::to_string(l) + "/";
-    const Values<Real>& fc1 = parameter(layer + "fc1");
-    const Values<Real>& fc2 = parameter(layer + "fc2");
-    const Index E = m.experts;
-    const Index K = m.top_k;
+    const auto parameter = of_layer(l);
+    const Values<Real>& fc1 = parameter("fc1");
+    const Values<Real>& fc2 = parameter("fc2");
     const Index F = m.expert_width;
     const Index C = m.hidden;
-    const double tokens = static_cast<double>(h.size());
-    std::vector<double> slots_of(at(E), 0.0);
-    Values<Real> probability_sum(at(E), Real(0.0));
+    const Real tokens(static_cast<double>(h.size()));
+    std::vector<Values<Real>> s;
     Real z_sum(0.0);
-    std::vector<Values<Real>> result;
-    for (std::size_t token = 0; token < h.size(); ++token) {
-      const Values<Real> logits = product(parameter(layer + "router"), 0, E, C, h[token]);
-      const Values<Real> p = softmax(logits);
+    for (const Values<Real>& row : h) {
+      const Values<Real> logits = product(parameter("router"), 0, m.experts, C, row);
       const Real lse = log_sum_exp(logits);
       z_sum = z_sum + lse * lse;
-      for (Index e = 0; e < E; ++e) probability_sum[at(e)] = probability_sum[at(e)] + p[at(e)];
+      s.push_back(gate_scores(m, logits));
+    }
+    z = z + Real(m.z_coefficient) * (z_sum / tokens);
 
-      std::vector<int> chosen;
-      if (forced != nullptr) {
-        chosen = forced->at(at(l)).at(token);
-        if (static_cast<Index>(chosen.size()) != K)
-          throw std::invalid_argument("forced choices do not have top_k slots");
-      } else {
-        chosen = ranked(p);
-        if (K < E) {
-          const double last = value_of(p[static_cast<std::size_t>(chosen[at(K - 1)])]);
-          const double next = value_of(p[static_cast<std::size_t>(chosen[at(K)])]);
-          parts.router_margin = std::min(parts.router_margin, (last - next) / last);
-        }
-        chosen.resize(at(K));
-      }
-      parts.choices[at(l)].push_back(chosen);
+    decide(l, s);
+    const auto& experts = parts.decisions.experts[at(l)];
+    if (m.balance == Balance::batch) {
+      aux = aux + Real(m.aux_coefficient) * imbalance(s, experts, 0, B * T);
+    } else {
+      Real sum(0.0);
+      for (Index b = 0; b < B; ++b) sum = sum + imbalance(s, experts, b * T, T);
+      aux = aux + Real(m.aux_coefficient) * (sum / Real(static_cast<double>(B)));
+    }
 
+    std::vector<Values<Real>> result;
+    for (std::size_t token = 0; token < h.size(); ++token) {
       Real chosen_sum(0.0);
-      for (int e : chosen) chosen_sum = chosen_sum + p.at(static_cast<std::size_t>(e));
+      for (int e : experts[token]) chosen_sum = chosen_sum + s[token].at(static_cast<std::size_t>(e));
       Values<Real> y(at(C), Real(0.0));
-      for (int e : chosen) {
-        slots_of[static_cast<std::size_t>(e)] += 1.0;
-        const Real probability = p[static_cast<std::size_t>(e)];
-        const Real weight = m.renormalize ? probability / chosen_sum : probability;
+      for (std::size_t k = 0; k < experts[token].size(); ++k) {
+        if (parts.decisions.kept[at(l)][token][k] == 0) continue;
+        const Index e = experts[token][k];
+        const Real share = m.renormalize ? s[token][at(e)] / chosen_sum : s[token][at(e)];
         const Values<Real> expert = swiglu(h[token], fc1, e * 2 * F * C, fc2, e * C * F, F);
-        for (Index c = 0; c < C; ++c) y[at(c)] = y[at(c)] + weight * expert[at(c)];
+        for (std::size_t c = 0; c < y.size(); ++c) y[c] = y[c] + Real(m.routed_scaling) * share * expert[c];
       }
-      if (m.shared_experts > 0) {
-        const Values<Real> shared = swiglu(h[token], parameter(layer + "shared_fc1"), 0,
-                                           parameter(layer + "shared_fc2"), 0, m.shared_experts * F);
-        for (Index c = 0; c < C; ++c) y[at(c)] = y[at(c)] + shared[at(c)];
-      }
+      if (m.shared_experts > 0)
+        add_to(y, swiglu(h[token], parameter("shared_fc1"), 0, parameter("shared_fc2"), 0, m.shared_experts * F));
       result.push_back(y);
     }
-    Real balance(0.0);
-    for (Index e = 0; e < E; ++e) {
-      const Real share(slots_of[at(e)] / (tokens * static_cast<double>(K)));
-      balance = balance + share * (probability_sum[at(e)] / Real(tokens));
-    }
-    aux = aux + Real(m.aux_coefficient * static_cast<double>(E)) * balance;
-    z = z + Real(m.z_coefficient) * (z_sum / Real(tokens));
     return result;
   }
 
-  Real run(const std::vector<Index>& ids, const std::vector<Index>& targets, Index B, Index T) {
+  Real run(const std::vector<Index>& ids, const std::vector<Index>& targets) {
     const Index C = m.hidden;
     const Index V = m.vocabulary;
     parts.router_margin = std::numeric_limits<double>::infinity();
-    parts.choices.resize(at(m.layers));
-    std::vector<Values<Real>> x(at(B * T));  // B*T x [C]
-    for (Index token = 0; token < B * T; ++token)
-      for (Index c = 0; c < C; ++c) x[at(token)].push_back(parameter("embedding")[at(ids[at(token)] * C + c)]);
+    parts.decisions.experts.resize(at(m.layers));
+    parts.decisions.kept.resize(at(m.layers));
+    std::vector<Values<Real>> x;  // B*T x [C]
+    for (Index id : ids) x.push_back(part(parameters.at("embedding"), id * C, C));
 
     for (Index l = 0; l < m.layers; ++l) {
-      const std::string layer = "layer." + std::to_string(l) + "/";
+      const auto parameter = of_layer(l);
       for (Index b = 0; b < B; ++b) {
         std::vector<Values<Real>> h;
-        for (Index t = 0; t < T; ++t)
-          h.push_back(rms_norm(x[at(b * T + t)], parameter(layer + "attn_norm"), m.norm_epsilon));
-        const auto y = attention(m, h, parameter(layer + "attn_qkv"), parameter(layer + "attn_out"));
+        for (Index t = 0; t < T; ++t) h.push_back(rms_norm(x[at(b * T + t)], parameter("attn_norm"), m.norm_epsilon));
+        const auto y = attention(m, h, parameter);
         for (Index t = 0; t < T; ++t) add_to(x[at(b * T + t)], y[at(t)]);
       }
       std::vector<Values<Real>> h;
-      for (const auto& row : x) h.push_back(rms_norm(row, parameter(layer + "ffn_norm"), m.norm_epsilon));
+      for (const auto& row : x) h.push_back(rms_norm(row, parameter("ffn_norm"), m.norm_epsilon));
       if (l < m.dense_layers) {
         for (std::size_t token = 0; token < x.size(); ++token)
-          add_to(x[token],
-                 swiglu(h[token], parameter(layer + "dense_fc1"), 0, parameter(layer + "dense_fc2"), 0, m.dense_width));
+          add_to(x[token], swiglu(h[token], parameter("dense_fc1"), 0, parameter("dense_fc2"), 0, m.dense_width));
       } else {
         const auto y = mixture(l, h);
         for (std::size_t token = 0; token < x.size(); ++token) add_to(x[token], y[token]);
       }
     }
 
-    const Values<Real>& head = parameter(m.tied_head ? "embedding" : "head");
+    const Values<Real>& head = parameters.at(m.tied_head ? "embedding" : "head");
     Real sum(0.0);
     for (Index token = 0; token < B * T; ++token) {
-      const Values<Real> h = rms_norm(x[at(token)], parameter("final_norm"), m.norm_epsilon);
+      const Values<Real> h = rms_norm(x[at(token)], parameters.at("final_norm"), m.norm_epsilon);
       const Values<Real> logits = product(head, 0, V, C, h);
       const Real token_loss = log_sum_exp(logits) - logits[at(targets[at(token)])];
       sum = sum + token_loss;
@@ -266,20 +196,32 @@ struct Forward {
     parts.total = value_of(total);
     return total;
   }
-
-  static void add_to(Values<Real>& x, const Values<Real>& y) {
-    for (std::size_t c = 0; c < x.size(); ++c) x[c] = x[c] + y[c];
-  }
 };
 
 void require(bool condition, const std::string& message) {
   if (!condition) throw std::invalid_argument("model oracle: " + message);
 }
 
+void check_config(const ModelConfig& m) {
+  require(m.kv_heads > 0 && m.heads % m.kv_heads == 0, "heads do not fit");
+  if (m.mla.present()) {
+    require(m.kv_heads == m.heads && m.head_dim == m.mla.nope_dim + m.mla.rope_dim, "heads do not fit mla");
+    require(m.mla.rope_dim % 2 == 0 && m.mla.value_dim > 0, "mla sizes do not fit");
+    require(m.qk_norm == QkNorm::none, "qk_norm is not defined with mla");
+  } else {
+    require(m.head_dim % 2 == 0, "head_dim is odd");
+  }
+  if (m.layers <= m.dense_layers) return;
+  require(m.route_groups > 0 && m.experts % m.route_groups == 0, "route_groups does not divide experts");
+  require(m.route_groups_kept > 0 && m.route_groups_kept <= m.route_groups, "route_groups_kept does not fit");
+  const Index of_group = m.experts / m.route_groups;
+  require(m.top_k > 0 && m.top_k <= m.route_groups_kept * of_group, "top_k does not fit experts");
+  require(m.group_score == GroupScore::max || of_group > 1, "a group of one expert has no two largest");
+}
+
 void check(const ModelConfig& m, const Parameters& parameters, const std::vector<Index>& ids,
            const std::vector<Index>& targets, Index B, Index T) {
-  require(m.head_dim % 2 == 0 && m.kv_heads > 0 && m.heads % m.kv_heads == 0, "heads do not fit");
-  require(m.layers <= m.dense_layers || (m.top_k > 0 && m.top_k <= m.experts), "top_k does not fit experts");
+  check_config(m);
   require(static_cast<Index>(ids.size()) == B * T && ids.size() == targets.size(), "ids or targets are not [B, T]");
   for (const auto* list : {&ids, &targets})
     for (Index id : *list) require(id >= 0 && id < m.vocabulary, "id out of range");
@@ -296,51 +238,31 @@ void check(const ModelConfig& m, const Parameters& parameters, const std::vector
 
 }  // namespace
 
-std::map<std::string, std::vector<Index>> parameter_shapes(const ModelConfig& m) {
-  std::map<std::string, std::vector<Index>> shapes;
-  shapes["embedding"] = {m.vocabulary, m.hidden};
-  for (Index l = 0; l < m.layers; ++l) {
-    const std::string layer = "layer." + std::to_string(l) + "/";
-    shapes[layer + "attn_norm"] = {m.hidden};
-    shapes[layer + "attn_qkv"] = {(m.heads + 2 * m.kv_heads) * m.head_dim, m.hidden};
-    shapes[layer + "attn_out"] = {m.hidden, m.heads * m.head_dim};
-    shapes[layer + "ffn_norm"] = {m.hidden};
-    if (l < m.dense_layers) {
-      shapes[layer + "dense_fc1"] = {2 * m.dense_width, m.hidden};
-      shapes[layer + "dense_fc2"] = {m.hidden, m.dense_width};
-      continue;
-    }
-    shapes[layer + "router"] = {m.experts, m.hidden};
-    shapes[layer + "fc1"] = {m.experts, 2 * m.expert_width, m.hidden};
-    shapes[layer + "fc2"] = {m.experts, m.hidden, m.expert_width};
-    if (m.shared_experts > 0) {
-      shapes[layer + "shared_fc1"] = {2 * m.shared_experts * m.expert_width, m.hidden};
-      shapes[layer + "shared_fc2"] = {m.hidden, m.shared_experts * m.expert_width};
-    }
-  }
-  shapes["final_norm"] = {m.hidden};
-  if (!m.tied_head) shapes["head"] = {m.vocabulary, m.hidden};
-  return shapes;
+std::vector<Index> expert_counts(const ModelConfig& config, const RouterDecisions& decisions, Index layer) {
+  std::vector<Index> counts(at(config.experts), 0);
+  for (const auto& slots : decisions.experts.at(at(layer)))
+    for (int e : slots) ++counts.at(static_cast<std::size_t>(e));
+  return counts;
 }
 
 LossParts loss(const ModelConfig& config, const Parameters& parameters, const std::vector<Index>& ids,
-               const std::vector<Index>& targets, Index B, Index T, const RouterChoices* forced) {
+               const std::vector<Index>& targets, Index B, Index T, const RouterDecisions* forced) {
   check(config, parameters, ids, targets, B, T);
-  Forward<double> forward{config, parameters, forced};
-  forward.run(ids, targets, B, T);
+  Forward<double> forward{config, parameters, forced, B, T};
+  forward.run(ids, targets);
   return forward.parts;
 }
 
 LossAndGradients loss_and_gradients(const ModelConfig& config, const Parameters& parameters,
                                     const std::vector<Index>& ids, const std::vector<Index>& targets, Index B, Index T,
-                                    const RouterChoices* forced) {
+                                    const RouterDecisions* forced) {
   check(config, parameters, ids, targets, B, T);
   Tape tape;
   std::map<std::string, Values<Var>> leaves;
   for (const auto& [name, values] : parameters)
     for (double v : values) leaves[name].push_back(Var::leaf(v));
-  Forward<Var> forward{config, leaves, forced};
-  const Var total = forward.run(ids, targets, B, T);
+  Forward<Var> forward{config, leaves, forced, B, T};
+  const Var total = forward.run(ids, targets);
   const std::vector<double> adjoint = tape.backward(total.index);
   LossAndGradients result{forward.parts, {}};
   for (const auto& [name, values] : leaves)
@@ -349,7 +271,7 @@ LossAndGradients loss_and_gradients(const ModelConfig& config, const Parameters&
 }
 
 double finite_difference(const ModelConfig& config, const Parameters& parameters, const std::vector<Index>& ids,
-                         const std::vector<Index>& targets, Index B, Index T, const RouterChoices& forced,
+                         const std::vector<Index>& targets, Index B, Index T, const RouterDecisions& forced,
                          const std::string& name, std::size_t index, double h) {
   Parameters moved = parameters;
   const double centre = moved.at(name).at(index);
@@ -362,34 +284,6 @@ double finite_difference(const ModelConfig& config, const Parameters& parameters
 
 void rotate(std::vector<double>& head, Index position, double theta) {
   rotate_head(head, 0, static_cast<Index>(head.size()), position, theta);
-}
-
-Parameters random_parameters(const ModelConfig& config, std::uint64_t seed, double std) {
-  std::mt19937_64 generator(seed);
-  const auto uniform = [&] { return (static_cast<double>(generator() >> 11) + 0.5) * 0x1p-53; };
-  const auto normal = [&] {  // Box and Muller; std::normal_distribution differs between standard libraries
-    const double radius = std::sqrt(-2.0 * std::log(uniform()));
-    return radius * std::cos(2.0 * std::numbers::pi * uniform());
-  };
-  Parameters parameters;
-  for (const auto& [name, shape] : parameter_shapes(config)) {
-    Index size = 1;
-    for (Index extent : shape) size *= extent;
-    const bool gain = name.ends_with("norm");
-    for (Index i = 0; i < size; ++i) {
-      const double value = gain ? 1.0 + 0.1 * normal() : std * normal();
-      parameters[name].push_back(static_cast<double>(static_cast<float>(value)));
-    }
-  }
-  return parameters;
-}
-
-std::vector<Index> random_ids(Index count, Index vocabulary, std::uint64_t seed) {
-  std::mt19937_64 generator(seed);
-  std::vector<Index> ids;
-  for (Index i = 0; i < count; ++i)
-    ids.push_back(static_cast<Index>(generator() % static_cast<std::uint64_t>(vocabulary)));
-  return ids;
 }
 
 }  // namespace ng_oracle

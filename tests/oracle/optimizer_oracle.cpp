@@ -32,6 +32,17 @@ double clip_factor(double norm, double clip) {
   return clip == 0.0 ? 1.0 : std::min(1.0, clip / (norm + 1e-6));
 }
 
+void update_router_bias(double bias_rate, const std::vector<std::int64_t>& counts, std::vector<double>& bias) {
+  std::int64_t sum = 0;
+  for (const std::int64_t count : counts) sum += count;
+  const std::int64_t experts = static_cast<std::int64_t>(counts.size());
+  for (std::size_t e = 0; e < counts.size(); ++e) {
+    const std::int64_t mine = counts[e] * experts;  // against the sum: exact
+    if (mine < sum) bias.at(e) += bias_rate;
+    if (mine > sum) bias.at(e) -= bias_rate;
+  }
+}
+
 double cosine_rate(std::int64_t step, std::int64_t steps, std::int64_t warmup_steps, double peak, double min_ratio) {
   if (step < warmup_steps) return peak * static_cast<double>(step + 1) / static_cast<double>(warmup_steps);
   const double x = static_cast<double>(step - warmup_steps) / static_cast<double>(steps - warmup_steps);

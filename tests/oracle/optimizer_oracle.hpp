@@ -12,6 +12,8 @@
 //               beyond the last.
 //     wsd:      N = round(decay_fraction S) last steps decay; x = (step - (S-N)) / N;
 //               lr = peak (1 - (1-r) x) (linear) or peak (1 - (1-r) sqrt(x)) (one_minus_sqrt); peak before.
+//   router bias, after each update: b_e += bias_rate * sign(mean count - count_e), counts: the slots of the whole step
+//     that chose each expert, dropped ones included; sign(0) = 0.
 #pragma once
 
 #include <cstdint>
@@ -38,6 +40,9 @@ double global_norm(const std::vector<std::vector<double>>& gradients);
 double clip_factor(double norm, double clip);
 
 enum class Decay { linear, one_minus_sqrt };
+
+/// Moves the bias of one layer's router in place; counts [E].
+void update_router_bias(double bias_rate, const std::vector<std::int64_t>& counts, std::vector<double>& bias);
 
 /// Learning rate of `step` (from 0).
 double cosine_rate(std::int64_t step, std::int64_t steps, std::int64_t warmup_steps, double peak, double min_ratio);
