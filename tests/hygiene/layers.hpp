@@ -35,7 +35,7 @@ inline const std::vector<LayerRow>& layer_table() {
       {"study",
        {"numerics", "base", "tensor", "io", "quantize", "recipe", "observe", "backend", "backend_cpu", "backend_cuda",
         "backend_cuda_absent", "parallel", "model", "recording", "training"}},
-      {"validate", {"numerics", "base", "tensor", "io", "quantize", "backend"}},
+      {"validate", {"numerics", "base", "tensor", "io", "quantize", "recipe", "backend"}},
       {"cli",
        {"numerics", "base", "tensor", "io", "quantize", "recipe", "observe", "backend", "backend_cpu", "backend_cuda",
         "backend_cuda_absent", "parallel", "model", "recording", "training", "study", "validate"}},
