@@ -31,11 +31,16 @@ void mark(TomlNode& table, std::string_view key) {
 
 std::string value_text(const TomlNode& node) {
   switch (node.kind) {
-    case TomlKind::string: return fmt::format("\"{}\"", std::get<std::string>(node.value));
-    case TomlKind::integer: return fmt::format("{}", std::get<std::int64_t>(node.value));
-    case TomlKind::real: return fmt::format("{}", std::get<double>(node.value));
-    case TomlKind::boolean: return std::get<bool>(node.value) ? "true" : "false";
-    default: return std::string(article_of(node.kind));
+    case TomlKind::string:
+      return fmt::format("\"{}\"", std::get<std::string>(node.value));
+    case TomlKind::integer:
+      return fmt::format("{}", std::get<std::int64_t>(node.value));
+    case TomlKind::real:
+      return fmt::format("{}", std::get<double>(node.value));
+    case TomlKind::boolean:
+      return std::get<bool>(node.value) ? "true" : "false";
+    default:
+      return std::string(article_of(node.kind));
   }
 }
 
@@ -69,7 +74,8 @@ std::vector<std::string> split_path(std::string_view path) {
 bool is_bare_word(std::string_view text) {
   if (text.empty() || std::isalpha(static_cast<unsigned char>(text[0])) == 0) return false;
   return std::all_of(text.begin(), text.end(), [](char c) {
-    return std::isalnum(static_cast<unsigned char>(c)) != 0 || std::string_view("_-./:+*%@#~").find(c) != std::string_view::npos;
+    return std::isalnum(static_cast<unsigned char>(c)) != 0 ||
+           std::string_view("_-./:+*%@#~").find(c) != std::string_view::npos;
   });
 }
 
@@ -77,7 +83,9 @@ bool is_bare_word(std::string_view text) {
 
 // ---- finding and failing
 
-std::string TomlTable::path_of(std::string_view key) const { return join(path_, key); }
+std::string TomlTable::path_of(std::string_view key) const {
+  return join(path_, key);
+}
 
 std::shared_ptr<TomlNode> TomlTable::find(std::string_view key) const {
   mark(*node_, key);
@@ -124,7 +132,12 @@ void TomlTable::fail(std::string_view key, std::string_view message) const {
   throw UserError(fmt::format("{}: key '{}': {}", where(key), path_of(key), message));
 }
 
-void TomlTable::accept(std::string_view key) const { (void)find(key); }
+void TomlTable::accept(std::string_view key) const {
+  const auto node = find(key);
+  if (node == nullptr || node->kind != TomlKind::table) return;
+  const TomlTable table(node, path_of(key));
+  for (const auto& [name, member] : node->members) table.accept(name);
+}
 
 bool TomlTable::has(std::string_view key) const {
   mark(*node_, key);
@@ -312,7 +325,9 @@ double TomlTable::optional_double(std::string_view key, double fallback, double 
   return has(key) ? get_double(key, least, most) : fallback;
 }
 
-bool TomlTable::optional_bool(std::string_view key, bool fallback) const { return has(key) ? get_bool(key) : fallback; }
+bool TomlTable::optional_bool(std::string_view key, bool fallback) const {
+  return has(key) ? get_bool(key) : fallback;
+}
 
 std::size_t TomlTable::optional_choice(std::string_view key, std::span<const std::string> names,
                                        std::size_t fallback) const {
@@ -379,8 +394,8 @@ void TomlDocument::set(std::string_view path, std::string_view value, std::strin
     const std::string& part = parts[i];
     std::shared_ptr<TomlNode>* slot = nullptr;
     if (at->kind == TomlKind::table) {
-      const auto member = std::find_if(at->members.begin(), at->members.end(),
-                                       [&](const auto& entry) { return entry.first == part; });
+      const auto member =
+          std::find_if(at->members.begin(), at->members.end(), [&](const auto& entry) { return entry.first == part; });
       if (member != at->members.end()) {
         slot = &member->second;
       } else {
@@ -389,13 +404,12 @@ void TomlDocument::set(std::string_view path, std::string_view value, std::strin
         slot = &at->members.emplace_back(part, std::move(made)).second;
       }
     } else if (at->kind == TomlKind::array) {
-      const bool digits = part.size() < 9 && std::all_of(part.begin(), part.end(), [](char c) {
-                            return c >= '0' && c <= '9';
-                          });
+      const bool digits =
+          part.size() < 9 && std::all_of(part.begin(), part.end(), [](char c) { return c >= '0' && c <= '9'; });
       const std::size_t index = digits ? static_cast<std::size_t>(std::stoul(part)) : at->items.size();
       if (index >= at->items.size()) {
-        throw UserError(fmt::format("{}: '{}' has {} entries; '{}' is none of them", origin, walked, at->items.size(),
-                                    part));
+        throw UserError(
+            fmt::format("{}: '{}' has {} entries; '{}' is none of them", origin, walked, at->items.size(), part));
       }
       slot = &at->items[index];
     } else {

@@ -227,5 +227,15 @@ TEST(Toml, ReadsFilesAndNamesMissingOnes) {
             "cannot read '" + path.string() + "': No such file or directory");
 }
 
+// A note that somebody keeps in the file: all of it, and nothing beside it.
+TEST(Toml, AcceptTakesAWholeTable) {
+  const TomlDocument document =
+      TomlDocument::from_text("m.toml", "note = { a = 1, b = { c = [{ d = 2 }] } }\nother = 1\n");
+  document.root().accept("note");
+  EXPECT_NE(error_of([&] { document.finish(); }).find("unknown key 'other'"), std::string::npos);
+  document.root().accept("other");
+  EXPECT_EQ(error_of([&] { document.finish(); }), "accepted");
+}
+
 }  // namespace
 }  // namespace ng

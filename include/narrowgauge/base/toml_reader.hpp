@@ -74,7 +74,7 @@ class TomlTable {
   [[nodiscard]] std::optional<TomlTable> optional_table(std::string_view key) const;
   [[nodiscard]] std::vector<TomlTable> optional_table_array(std::string_view key) const;
 
-  /// A valid key that is not read now, so that `finish` accepts it and suggestions name it.
+  /// A valid key that is not read now, so that `finish` accepts it, with all that is in it, and suggestions name it.
   void accept(std::string_view key) const;
 
   /// "file:line:column" of the key, or of this table when the key is missing.
