@@ -2,8 +2,8 @@
 //
 // The CPU backend: every operation of the interface as loops over rows, cut into fixed pieces for the threads.
 // Contracts are in narrowgauge/backend/backend.hpp; here is only who holds what. Bodies: cpu_backend.cpp (memory, cast,
-// add), cpu_forms.cpp (quantization), cpu_products.cpp, cpu_layers.cpp, cpu_attention.cpp, cpu_routing.cpp,
-// cpu_optimizer.cpp.
+// add), cpu_forms.cpp (quantization), cpu_products.cpp, cpu_layers.cpp, cpu_attention.cpp, cpu_router.cpp,
+// cpu_routing.cpp, cpu_optimizer.cpp.
 #pragma once
 
 #include <functional>
@@ -61,7 +61,8 @@ class CpuBackend final : public Backend {
   void swiglu(const TensorView& x, const TensorView& y) override;
   void swiglu_backward(const TensorView& x, const TensorView& dy, const TensorView& dx) override;
 
-  Routing route(const RouterSpec& spec, const TensorView& logits, const Placement& tokens) override;
+  Routing route(const RouterSpec& spec, const TensorView& logits, const Placement& tokens,
+                const TensorView& bias) override;
   void route_backward(const RouterSpec& spec, const Routing& routing, const TensorView& d_weight, float loss_scale,
                       const TensorView& d_logits) override;
   void permute(const Routing& routing, const TensorView& x, const TensorView& y) override;

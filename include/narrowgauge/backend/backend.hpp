@@ -109,26 +109,45 @@ class Backend {
   virtual void swiglu_backward(const TensorView& x, const TensorView& dy, const TensorView& dx) = 0;
 
   // ---- mixture of experts
-  /// Softmax, top-k, combine weights, rows. logits [T, E] f32; `tokens`: placement of the tokens in the step. Softmax
-  /// as in cross_entropy; weights are divided by their sum in slot order if `renormalize`. The losses are means over
-  /// these tokens: sums over tokens in double over the tree of summation_order.hpp, over experts in ascending order.
-  virtual Routing route(const RouterSpec& spec, const TensorView& logits, const Placement& tokens) = 0;
-  /// d_logits [T, E] f32 from d_weight [T, K] f32, plus the gradients of aux and z loss. `loss_scale`: share of this
-  /// micro-batch in the step (its losses are means over its tokens). With a_e the slope of aux in p_e, in FP32:
-  /// p_e * ((a_e - row sum of p*a) + (z slope [- sum_k w_k dw_k unless `renormalize`])), then at the chosen experts
-  /// fma(w_k, dw_k [- sum_k w_k dw_k if `renormalize`], ·); slot sums are fma chains in slot order. With `renormalize`
-  /// and one slot its weight is 1 and d_weight does not enter.
+  /// Scores, choice, combine weights, rows. logits [T, E] f32; `tokens`: placement of the tokens in the step; `bias`
+  /// [1, E] f32, or no data: zeros. Everything is a matter of one token, or one sequence, so micro-batches change
+  /// nothing but the means of the losses.
+  /// Scores: probabilities as softmax of cross_entropy; with the sigmoid gate s = sigmoid(logit), shares = s / row sum
+  /// of s (0 where that is 0). Selection score c = s + bias. Groups: their largest c, or fp32(largest + second); the
+  /// `groups_kept` largest stay. The K largest c of the experts that stay are the slots, by falling c. Ties go to the
+  /// lower index everywhere. Weights: s, divided by its sum in slot order if `renormalize` (0 where that is 0), times
+  /// routed_scaling; one rounding each.
+  /// Capacity: an expert serves ceil(capacity_factor * T_s * K / E) slots of each sequence of T_s tokens (double, from
+  /// left to right); those of largest s, ties to the lower token, or of the lowest tokens. The others get weight 0 and
+  /// no row.
+  /// Losses, in double: aux = coefficient * E * sum_e f_e P_e, f_e = counts / (T * K), P_e the mean share; terms over
+  /// experts in ascending order, means over tokens by sums over the tree of summation_order.hpp. `Balance::sequence`:
+  /// the same of each sequence, then their mean in ascending order. z = coefficient * mean log_sum_exp^2. Entropy:
+  /// softmax: log_sum - fma chain of p * (logit - maximum); sigmoid: - fma chain of share * log(share); ascending.
+  virtual Routing route(const RouterSpec& spec, const TensorView& logits, const Placement& tokens,
+                        const TensorView& bias = {}) = 0;
+  /// d_logits [T, E] f32 from d_weight [T, K] f32, plus the gradients of aux and z loss; none through bias or choice.
+  /// `loss_scale`: share of this micro-batch in the step (its losses are means over its tokens). In FP32, with a_e the
+  /// slope of aux in share_e (of the token's scope), w_k the full weight, d_k = d_weight, 0 for dropped slots, m = the
+  /// fma chain of w_k d_k in slot order, divided by routed_scaling if `renormalize`:
+  /// softmax: p_e * ((a_e - row sum of p*a) + (z slope [- m unless `renormalize`])), then at the chosen experts
+  ///   fma(w_k, d_k [- m if `renormalize`], ·).
+  /// sigmoid: fma(p_e, z slope, (1 - s_e) * (share_e * (a_e - row sum of share*a))), then at the chosen experts
+  ///   fma(w_k * (1 - s_k), d_k [- m if `renormalize`], ·).
+  /// With `renormalize` and one slot its weight is constant and d_weight does not enter.
   virtual void route_backward(const RouterSpec& spec, const Routing& routing, const TensorView& d_weight,
                               float loss_scale, const TensorView& d_logits) = 0;
   /// y[row, :] = x[token_of_row, :], padding rows zero. x and y of one dtype.
   virtual void permute(const Routing& routing, const TensorView& x, const TensorView& y) = 0;
-  /// dx[t, :] (+)= sum over slots k of dy[row_of_slot[t, k], :], ascending k from slot 0; `accumulate`: round(dx +
-  /// sum).
+  /// dx[t, :] (+)= sum over slots k that have a row of dy[row_of_slot[t, k], :], ascending k from the first of them, 0
+  /// without any; `accumulate`: round(dx + sum).
   virtual void permute_backward(const Routing& routing, const TensorView& dy, const TensorView& dx,
                                 bool accumulate) = 0;
-  /// y[t, :] = round(sum over slots k of weight[t, k] * x[row_of_slot[t, k], :]), fma chain in ascending k from +0.
+  /// y[t, :] = round(sum over slots k that have a row of weight[t, k] * x[row_of_slot[t, k], :]), fma chain in ascending
+  /// k from +0.
   virtual void combine(const Routing& routing, const TensorView& x, const TensorView& y) = 0;
-  /// dx[row, :] = weight * dy[t, :], padding rows zero; d_weight[t, k] = row sum of fma(dy[t, c], x[row, c]).
+  /// dx[row, :] = weight * dy[t, :], padding rows zero; d_weight[t, k] = row sum of fma(dy[t, c], x[row, c]), 0 for a
+  /// dropped slot.
   virtual void combine_backward(const Routing& routing, const TensorView& x, const TensorView& dy, const TensorView& dx,
                                 const TensorView& d_weight) = 0;
 

@@ -9,6 +9,7 @@
 #include <span>
 #include <vector>
 
+#include "narrowgauge/backend/router_spec.hpp"
 #include "narrowgauge/observe/tap.hpp"
 #include "narrowgauge/tensor/tensor_forms.hpp"
 
@@ -45,31 +46,28 @@ struct AttentionShape {
   std::int64_t head_dim = 0;         ///< D
 };
 
-struct RouterSpec {
-  std::int64_t experts = 0;
-  std::int64_t top_k = 0;
-  bool renormalize = true;
-  float aux_coefficient = 0.0f;
-  float z_coefficient = 0.0f;
-  std::int64_t row_alignment = 32;  ///< rows of an expert are padded with zeros to a multiple of this
-};
-
-/// Where each token goes. Expert rows are ordered by (expert, token, slot) and padded to `row_alignment`.
+/// Where each token goes. Expert rows are ordered by (expert, token, slot) and padded to `row_alignment`; a dropped
+/// slot has none.
 struct Routing {
   Tensor probabilities;  ///< [T, E] f32, softmax of the logits
-  Tensor expert;         ///< [T, K] i32, by falling probability, ties to the lower index
-  Tensor weight;         ///< [T, K] f32, combine weights
-  Tensor row_of_slot;    ///< [T, K] i32, row in the permuted tensor
+  Tensor scores;         ///< [T, E] f32, s of the gate; under softmax the probabilities themselves
+  Tensor shares;         ///< [T, E] f32, scores over their sum; under softmax the probabilities themselves
+  Tensor expert;         ///< [T, K] i32, by falling selection score, ties to the lower index
+  Tensor full_weight;    ///< [T, K] f32, combine weights as if nothing were dropped
+  Tensor weight;         ///< [T, K] f32, combine weights; 0 for dropped slots; dropless: full_weight itself
+  Tensor row_of_slot;    ///< [T, K] i32, row in the permuted tensor, -1 for a dropped slot
   Tensor token_of_row;   ///< [1, R] i32, -1 for padding
   Tensor slot_of_row;    ///< [1, R] i64, a Placement's row_ids: token * K + slot in the logical step; padding rows have
                          ///< ids of their own from (tokens of the step) * K on
   Tensor log_sum_exp;    ///< [1, T] f32, of the logits
   RowGroups groups;      ///< E groups of permuted rows, padding included; host
-  std::vector<std::int64_t> counts;  ///< tokens per expert, host
-  std::int64_t rows = 0;             ///< R
-  double aux_loss = 0.0;             ///< coefficient included
+  std::vector<std::int64_t> counts;           ///< [E] slots that chose each expert, dropped ones included; host
+  std::vector<std::int64_t> sequence_counts;  ///< [sequences, E], the same by sequence; host
+  std::int64_t dropped = 0;                   ///< slots
+  std::int64_t rows = 0;                      ///< R
+  double aux_loss = 0.0;                      ///< coefficient included
   double z_loss = 0.0;
-  double entropy = 0.0;  ///< mean over tokens of the entropy of the probabilities, nats
+  double entropy = 0.0;  ///< mean over tokens of the entropy of the shares, nats
 };
 
 struct AdamWSpec {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Softmax of one row in FP32: largest element, exp of the differences, sum of 8 interleaved chains, one division each.
+// Softmax of one row in FP32: largest element, exp of the differences, sum of 8 interleaved chains, one division each;
+// and the sigmoid gate's scores with their shares of the row's sum.
 #include "kernels.hpp"
 #include "narrowgauge/numerics/elementary.hpp"
 #include "row_sums.hpp"
@@ -25,11 +26,22 @@ float entropy(const float* logits, const float* probabilities, SoftmaxSums sums,
   return sub_rn(sums.log_sum, sum);
 }
 
+float sigmoid_gate(const float* logits, float* scores, float* shares, std::int64_t n) {
+  for (std::int64_t i = 0; i < n; ++i) scores[i] = sigmoid_rn(logits[i]);
+  const float sum = sum_of_chains(scores, n);
+  for (std::int64_t i = 0; i < n; ++i) shares[i] = sum == 0.0f ? 0.0f : div_rn(scores[i], sum);
+  float entropy = 0.0f;
+  for (std::int64_t i = 0; i < n; ++i)
+    if (shares[i] != 0.0f) entropy = fma_rn(shares[i], log_rn(shares[i]), entropy);
+  return -entropy;
+}
+
 }  // namespace
 
 void add_softmax_kernels(CpuKernels& table) {
   table.softmax = softmax;
   table.entropy = entropy;
+  table.sigmoid_gate = sigmoid_gate;
 }
 
 }  // namespace ng::cpu::NG_ISA
