@@ -2,8 +2,8 @@
 //
 // The CPU backend: every operation of the interface as loops over rows, cut into fixed pieces for the threads.
 // Contracts are in narrowgauge/backend/backend.hpp; here is only who holds what. Bodies: cpu_backend.cpp (memory, cast,
-// add), cpu_forms.cpp (quantization), cpu_products.cpp, cpu_layers.cpp, cpu_attention.cpp, cpu_router.cpp,
-// cpu_routing.cpp, cpu_optimizer.cpp.
+// add), cpu_forms.cpp (quantization), cpu_products.cpp, cpu_tensor_core.cpp, cpu_layers.cpp, cpu_attention.cpp,
+// cpu_router.cpp, cpu_routing.cpp, cpu_optimizer.cpp.
 #pragma once
 
 #include <functional>
@@ -12,6 +12,7 @@
 
 #include "kernels/kernels.hpp"
 #include "narrowgauge/backend/backend.hpp"
+#include "narrowgauge/numerics/hopper_product.hpp"
 #include "thread_pool.hpp"
 
 namespace ng::cpu {
@@ -44,6 +45,7 @@ class CpuBackend final : public Backend {
 
   void matmul(const StepContext& context, const Product& product) override;
   void grouped_matmul(const StepContext& context, const Product& product) override;
+  std::int64_t carrier_losses() const override { return carrier_losses_; }
   void add_residual_product(const SparseResidual& a, const TensorView& b, const TensorView& out) override;
 
   void embedding(const TensorView& table, const TensorView& ids, const TensorView& y) override;
@@ -108,7 +110,8 @@ class CpuBackend final : public Backend {
   FloatSource float_source(const StepContext& context, const TensorView& x, const RowGroups& groups,
                            const QuantizerSpec& spec, Orientation orientation);
   /// Rows [row0, row1) of the decoded matrix as quantized; out points at row row0.
-  void decode_rows(const QuantizedTensor& q, bool with_tensor_scale, std::int64_t row0, std::int64_t row1, float* out,
+  enum class DecodedScales : std::uint8_t { none, block, all };  // all: block and tensor scale
+  void decode_rows(const QuantizedTensor& q, DecodedScales which, std::int64_t row0, std::int64_t row1, float* out,
                    std::int64_t stride) const;
 
   // cpu_measure.cpp
@@ -123,10 +126,16 @@ class CpuBackend final : public Backend {
                      const float* scale_a, const float* scale_b, const TensorView& out, bool accumulate,
                      std::int64_t piece);
 
+  // cpu_tensor_core.cpp
+  struct CarriedOperand;
+  CarriedOperand carried_form(const Form& form, const CarriedOperandSpec& spec, HopperSteps steps);
+  void tensor_core_product(const Product& product, const HopperProduct& how);
+
   BackendOptions options_;
   const CpuKernels& kernels_;
   ThreadPool pool_;
   Tap* tap_ = nullptr;
+  std::int64_t carrier_losses_ = 0;
 };
 
 }  // namespace ng::cpu

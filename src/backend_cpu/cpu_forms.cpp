@@ -108,8 +108,9 @@ TensorForms CpuBackend::produce(const StepContext& context, const Tensor& x, con
   return result;
 }
 
-void CpuBackend::decode_rows(const QuantizedTensor& q, bool with_tensor_scale, std::int64_t row0, std::int64_t row1,
+void CpuBackend::decode_rows(const QuantizedTensor& q, DecodedScales which, std::int64_t row0, std::int64_t row1,
                              float* out, std::int64_t stride) const {
+  const bool with_tensor_scale = which == DecodedScales::all;
   const ElementTable& table = element_table(q.spec.element_id);
   const bool row_form = q.orientation == Orientation::row;
   const std::int64_t original_rows = row_form ? q.rows : q.cols;
@@ -127,7 +128,7 @@ void CpuBackend::decode_rows(const QuantizedTensor& q, bool with_tensor_scale, s
     const std::int64_t tile = q.spec.tile_cols == 0 ? std::max<std::int64_t>(count, 1) : q.spec.tile_cols;
     const std::int64_t tiles = (count + tile - 1) / tile;
     for (std::int64_t r = first_row; r < last_row; ++r) {
-      if (q.spec.scale_format != ScaleFormat::none) {
+      if (q.spec.scale_format != ScaleFormat::none && which != DecodedScales::none) {
         const std::int64_t in_group = row_form ? r - begin : r;
         const std::int64_t tile_row = q.spec.tile_rows == 0 ? 0 : in_group / q.spec.tile_rows;
         const std::int64_t at = row_form ? (offset + tile_row) * q.scale_cols : tile_row * q.scale_cols + offset;
@@ -157,12 +158,12 @@ void CpuBackend::dequantize(const QuantizedTensor& q, const TensorView& out) {
   NG_CHECK_EQ(out.cols, q.cols);
   pool_.parallel_ranges(q.rows, kRowsPerPiece, [&](std::int64_t begin, std::int64_t end) {
     if (out.dtype == Dtype::f32) {
-      decode_rows(q, true, begin, end, out.as<float>() + begin * out.stride, out.stride);
+      decode_rows(q, DecodedScales::all, begin, end, out.as<float>() + begin * out.stride, out.stride);
       return;
     }
     NG_CHECK(out.dtype == Dtype::bf16);
     std::vector<float> rows(static_cast<std::size_t>((end - begin) * q.cols));
-    decode_rows(q, true, begin, end, rows.data(), q.cols);
+    decode_rows(q, DecodedScales::all, begin, end, rows.data(), q.cols);
     for (std::int64_t r = begin; r < end; ++r)
       kernels_.round_bf16(rows.data() + (r - begin) * q.cols, reinterpret_cast<std::uint16_t*>(out.row(r)), q.cols);
   });

@@ -74,7 +74,7 @@ std::vector<std::uint8_t> measured_rows(const QuantizationEvent& event) {
 
 std::vector<float> CpuBackend::decoded_in_original_axes(const QuantizedTensor& q) const {
   std::vector<float> values(static_cast<std::size_t>(q.rows * q.cols));
-  decode_rows(q, true, 0, q.rows, values.data(), q.cols);
+  decode_rows(q, DecodedScales::all, 0, q.rows, values.data(), q.cols);
   if (q.residual != nullptr) add_residual(*q.residual, values);
   const bool row_form = q.orientation == Orientation::row;
   return in_original_axes(std::move(values), q.orientation, row_form ? q.rows : q.cols, row_form ? q.cols : q.rows);

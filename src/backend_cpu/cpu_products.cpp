@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Products of forms with the `ieee` arithmetic: operands decoded to FP32 (code times block scale, one rounding), one
-// fma chain per output, then the tensor scales, then one rounding to the output's dtype.
+// Products of forms with the `ieee` arithmetic (for `hopper`, cpu_tensor_core.cpp): operands decoded to FP32 (code
+// times block scale, one rounding), one fma chain per output, then the tensor scales, then one rounding to the output's
+// dtype.
 #include <algorithm>
 #include <vector>
 
 #include "cpu_backend.hpp"
 #include "narrowgauge/base/check.hpp"
-#include "narrowgauge/base/error.hpp"
 #include "narrowgauge/numerics/ieee_rn.hpp"
 
 namespace ng::cpu {
@@ -36,7 +36,7 @@ CpuBackend::FloatOperand CpuBackend::float_operand(const Form& form) {
     operand.depth = q.cols;
     operand.copy.resize(static_cast<std::size_t>(q.rows * q.cols));
     pool_.parallel_ranges(q.rows, 64, [&](std::int64_t begin, std::int64_t end) {
-      decode_rows(q, false, begin, end, operand.copy.data() + begin * q.cols, q.cols);
+      decode_rows(q, DecodedScales::block, begin, end, operand.copy.data() + begin * q.cols, q.cols);
     });
     operand.matrix = {operand.copy.data(), q.cols, 1};
     if (q.has_tensor_scale()) operand.tensor_scales = q.tensor_scales.as<float>();
@@ -108,9 +108,19 @@ void CpuBackend::matmul(const StepContext& context, const Product& product) {
 }
 
 void CpuBackend::grouped_matmul(const StepContext&, const Product& product) {
-  if (options_.arithmetic != Arithmetic::ieee)
-    throw UserError("arithmetic hopper is not available in this version on the CPU; valid: ieee");
   NG_CHECK(product.a != nullptr && product.b != nullptr && product.groups != nullptr);
+  if (options_.arithmetic == Arithmetic::hopper) {
+    const auto spec_of = [](const Form& form) {
+      OperandSpec spec;
+      spec.kind = form.kind;
+      if (form.quantized != nullptr) spec.quantizer = form.quantized->spec;
+      return spec;
+    };
+    const HopperProduct how =
+        hopper_product({spec_of(*product.a), spec_of(*product.b), product.carrier, product.accumulation});
+    NG_CHECK(how.refusal == HopperRefusal::none, "no tensor core has the product ", product.site->name);
+    if (how.steps != HopperSteps::fp32_chain) return tensor_core_product(product, how);
+  }
   const FloatOperand a = float_operand(*product.a);
   const FloatOperand b = float_operand(*product.b);
   const RowGroups& groups = *product.groups;

@@ -66,6 +66,11 @@ int run(const Arguments& arguments) {
     result = train_run(plan, file, options);
   }
   status.finish();
+  if (result.carrier_losses > 0)
+    write_stderr(
+        fmt::format("{} elements of emulated operands lay outside the exponents of the BF16 carrier and entered "
+                    "products rounded\n",
+                    result.carrier_losses));
   write_stdout(fmt::format("{}: {} steps, last training loss {:.6f}, held-out loss {:.6f} (in BF16 {:.6f}), {:.1f} s\n",
                            file, result.steps, result.loss, result.eval_loss, result.eval_loss_bf16, result.seconds));
   return kExitDone;

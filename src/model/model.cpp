@@ -73,10 +73,15 @@ Tensor Model::linear(const StepContext& context, LinearEdges& edges, const Param
   Tensor y = backend_.tensor(dtype_of(out), rows, cols);
   y.view.placement = x.original.view.placement;
   y.view.placement.cols = cols;
-  const Product product{Gemm::fprop, &edges.product_sites[static_cast<int>(Gemm::fprop)],
-                        a,           edges.weight.find(Gemm::fprop),
-                        y.view,      false,
-                        &x.groups};
+  const Product product{Gemm::fprop,
+                        &edges.product_sites[static_cast<int>(Gemm::fprop)],
+                        a,
+                        edges.weight.find(Gemm::fprop),
+                        y.view,
+                        false,
+                        &x.groups,
+                        edges.spec.gemm[static_cast<int>(Gemm::fprop)].carrier,
+                        edges.spec.gemm[static_cast<int>(Gemm::fprop)].accumulate};
   if (weight_groups.offsets.empty())
     backend_.matmul(context, product);
   else
@@ -89,7 +94,10 @@ void Model::linear_backward(const StepContext& context, LinearEdges& edges, Para
   const TensorForms gradient = forms(context, edges, Operand::grad_output, dy, x.groups);
   const bool grouped = weight.shape.size() == 3;
   const auto multiply = [&](Gemm gemm, const Form* a, const Form* b, const TensorView& out, bool accumulate) {
-    const Product product{gemm, &edges.product_sites[static_cast<int>(gemm)], a, b, out, accumulate, &x.groups};
+    const GemmSpec& spec = edges.spec.gemm[static_cast<int>(gemm)];
+    const Product product{
+        gemm,           &edges.product_sites[static_cast<int>(gemm)], a, b, out, accumulate, &x.groups, spec.carrier,
+        spec.accumulate};
     if (grouped)
       backend_.grouped_matmul(context, product);
     else

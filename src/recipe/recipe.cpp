@@ -39,6 +39,7 @@ RecipeGemm parse_gemm(const TomlTable& table) {
   gemm.place = table.where("hadamard");
   refuse(table, "compensate");
   gemm.carrier = static_cast<Carrier>(table.optional_choice("carrier", names_of<Carrier>(), 0));
+  gemm.accumulate = static_cast<Accumulate>(table.optional_choice("accumulate", names_of<Accumulate>(), 0));
   if (const std::optional<TomlTable> h = table.optional_table("hadamard")) {
     const std::int64_t size = h->get_int("size", 2, kLargestHadamard);
     const std::vector<std::string> signs = names_of<HadamardSigns>();

@@ -11,6 +11,7 @@
 
 #include "narrowgauge/base/check.hpp"
 #include "narrowgauge/base/error.hpp"
+#include "narrowgauge/numerics/hopper_product.hpp"
 #include "narrowgauge/recipe/enum_names.hpp"
 #include "narrowgauge/recipe/quantizer_text.hpp"
 
@@ -43,11 +44,6 @@ const RecipeRule& rule_for(const Recipe& recipe, const ModelShape& model, const 
                   recipe.origin, edge.text(), model.name));
 }
 
-bool power_of_two_scales(const QuantizerSpec& spec) {
-  return spec.scale_format == ScaleFormat::e8m0 || spec.rule == ScaleRule::absmax_pow2 ||
-         spec.rule == ScaleRule::msamp_pow2;
-}
-
 // Scales of FP32 can be applied only where the tensor core's sums are interrupted; powers of two and E4M3 ride on the
 // codes in a BF16 carrier.
 void check_scale_step(const RecipeRule& rule, const Edge& edge, Carrier carrier) {
@@ -58,7 +54,7 @@ void check_scale_step(const RecipeRule& rule, const Edge& edge, Carrier carrier)
         "{}: quantizer '{}' on {}: its scale varies along the contraction axis (tile {}), which the carrier "
         "e4m3 cannot hold; use the carrier bf16 or a tile of 1x0",
         rule.place, rule.quantizer, edge.text(), tile_text(q)));
-  if (q.scale_format == ScaleFormat::f32 && !power_of_two_scales(q) && q.tile_cols % kScaleStep != 0)
+  if (q.scale_format == ScaleFormat::f32 && !has_power_of_two_scales(q) && q.tile_cols % kScaleStep != 0)
     throw UserError(fmt::format(
         "{}: quantizer '{}' on {}: its FP32 scale varies along the contraction axis inside a step of {} products "
         "(tile {}) and cannot be applied after the product; use tile columns of 0 or a multiple of {}, or power-of-two "
@@ -122,6 +118,7 @@ LinearSpec resolve_linear(const Recipe& recipe, const ModelShape& model, std::in
     const RecipeGemm& options = recipe.gemm[static_cast<std::size_t>(g)];
     GemmSpec& product = spec.gemm[g];
     product.carrier = options.carrier;
+    product.accumulate = linear == Linear::router ? Accumulate::fp32_chain : options.accumulate;
     product.a = resolve_operand(recipe, model, {layer, linear, operand_a(gemm), gemm}, options);
     product.b = resolve_operand(recipe, model, {layer, linear, operand_b(gemm), gemm}, options);
     check_hadamard(options, product, {layer, linear, operand_a(gemm), gemm}, model.shape(linear));
@@ -143,7 +140,8 @@ Json linear_json(const LinearSpec& spec) {
   for (int g = 0; g < kGemmCount; ++g) {
     const auto gemm = static_cast<Gemm>(g);
     Json& product = json[name_of(gemm)];
-    product = Json::object({{"carrier", name_of(spec.gemm[g].carrier)}});
+    product =
+        Json::object({{"carrier", name_of(spec.gemm[g].carrier)}, {"accumulate", name_of(spec.gemm[g].accumulate)}});
     product[name_of(operand_a(gemm))] = operand_json(spec.gemm[g].a);
     product[name_of(operand_b(gemm))] = operand_json(spec.gemm[g].b);
   }
@@ -193,6 +191,39 @@ double ResolvedRecipe::quantized_share() const {
   for (const FormatShare& row : flop_shares)
     if (!plain(row.a) && !plain(row.b)) share += row.share;
   return share;
+}
+
+void check_arithmetic(const ResolvedRecipe& recipe, Arithmetic arithmetic) {
+  if (arithmetic != Arithmetic::hopper) return;
+  const auto reason = [](HopperRefusal refusal) {
+    switch (refusal) {
+      case HopperRefusal::none:
+        break;
+      case HopperRefusal::fp32_operand:
+        return "has FP32 operands, which no tensor core takes; use bf16 operands, accumulate = \"fp32_chain\" in "
+               "[gemm], or "
+               "--arithmetic ieee";
+      case HopperRefusal::significand:
+        return "has operands with more significant bits than a BF16 carrier holds; use --arithmetic ieee";
+      case HopperRefusal::block_scales:
+        return "mixes FP32 block scales with an operand that is not FP8, and scales are applied inside FP8 products "
+               "only; use power-of-two scales or --arithmetic ieee";
+      case HopperRefusal::fast_block_scales:
+        return "has FP32 block scales, which need accumulate = \"promoted\"";
+    }
+    return "";
+  };
+  for (std::int64_t layer = kOutsideLayers; layer < recipe.layers(); ++layer)
+    for (int l = 0; l < kLinearCount; ++l) {
+      const auto which = static_cast<Linear>(l);
+      if (!recipe.has(layer, which)) continue;
+      for (int g = 0; g < kGemmCount; ++g) {
+        const HopperRefusal refusal = hopper_product(recipe.linear(layer, which).gemm[g]).refusal;
+        if (refusal != HopperRefusal::none)
+          throw UserError(fmt::format("recipe {} with arithmetic hopper: {}/{} {}", recipe.name,
+                                      linear_name(layer, which), name_of(static_cast<Gemm>(g)), reason(refusal)));
+      }
+    }
 }
 
 Json ResolvedRecipe::to_json() const {

@@ -45,7 +45,7 @@ state = { master = "f32", adam_m = "f32", adam_v = "f32", weight_grad = "f32" }
 
 Run::Run(const RunPlanned& plan, const BackendOptions& options)
     : plan_(plan),
-      backend_(make_backend(plan.request.backend, options)),
+      backend_(make_backend(plan.request.backend, {options.threads, plan.arithmetic, options.baseline_isa})),
       communicator_(make_single_rank()),
       data_(TokenSource::open(plan.request.data)),
       order_(plan.request.seed, data_.train(), plan.training.sequence_length),

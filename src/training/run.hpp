@@ -49,6 +49,7 @@ class Run {
   /// Held-out losses after `step` updates, with the recipe's forward and in BF16.
   EvalRow evaluation(std::int64_t step);
   MemoryRow memory(std::int64_t step);
+  std::int64_t carrier_losses() const { return backend_->carrier_losses(); }
 
   /// Saves the state after `steps_done` updates, unless that is the newest checkpoint already.
   void save(CheckpointStore& store, RunFileWriter& writer, std::int64_t steps_done);

@@ -11,6 +11,7 @@
 #include "narrowgauge/base/nearest_key.hpp"
 #include "narrowgauge/base/version.hpp"
 #include "narrowgauge/io/token_stream.hpp"
+#include "narrowgauge/recipe/enum_names.hpp"
 #include "narrowgauge/training/trainer.hpp"
 
 namespace ng {
@@ -71,8 +72,7 @@ RunRequest RunRequest::from_json(const Json& json) {
 RunPlanned plan_run(const RunRequest& request) {
   RunPlanned plan;
   plan.request = request;
-  if (request.arithmetic != "ieee")
-    throw UserError(fmt::format("--arithmetic {}: not available in this version; valid: ieee", request.arithmetic));
+  plan.arithmetic = parse_enum<Arithmetic>("--arithmetic", request.arithmetic);
 
   TomlDocument model = TomlDocument::from_text(request.model_path, request.model_text);
   apply(model, "model", request.settings);
@@ -91,6 +91,7 @@ RunPlanned plan_run(const RunRequest& request) {
     plan.recording = RecordingPlan::from_toml(TomlDocument::from_text(request.record_path, request.record_text));
   }
   plan.resolved = resolve(plan.recipe, plan.model.shape());
+  check_arithmetic(plan.resolved, plan.arithmetic);
 
   const TokenSource data = TokenSource::open(request.data);
   plan.data_digest = data.split_digest();

@@ -11,6 +11,7 @@
 #include <set>
 
 #include "narrowgauge/base/version.hpp"
+#include "narrowgauge/numerics/hopper_product.hpp"
 #include "narrowgauge/recipe/enum_names.hpp"
 #include "narrowgauge/recipe/quantizer_text.hpp"
 #include "narrowgauge/recording/recorder.hpp"
@@ -33,6 +34,27 @@ std::string now_text() {
   return text;
 }
 
+struct HowExecuted {
+  std::string carrier, arithmetic, accumulate;
+};
+
+/// The words for what a backend does with a product.
+HowExecuted how_executed(const GemmSpec& spec, Arithmetic arithmetic) {
+  const HopperProduct how = hopper_product(spec);
+  if (arithmetic == Arithmetic::ieee || how.steps == HopperSteps::fp32_chain)
+    return {"f32", std::string(name_of(Arithmetic::ieee)), "f32 fma chain, ascending k"};
+  const bool fp8 = how.steps == HopperSteps::fp8;
+  const bool emulated =
+      fp8 && (spec.a.quantizer.element_id == FormatId::e2m1 || spec.b.quantizer.element_id == FormatId::e2m1);
+  static constexpr const char* kScales[] = {"", ", one scale", ", scales by row", ", scales 1x128 inside",
+                                            ", scales 128x128 inside"};
+  const AccumulatorSpec& core = how.core.accumulator;
+  return {fp8 ? (emulated ? "e4m3" : "none") : "bf16", std::string(name_of(arithmetic)),
+          fmt::format("{} steps of {}, {} fraction bits, {}{}", fp8 ? "fp8" : "bf16", core.terms, core.fraction_bits,
+                      how.core.promotion != 0 ? fmt::format("f32 sum per {} of k", how.core.promotion) : "one chain",
+                      kScales[static_cast<std::size_t>(how.scales)])};
+}
+
 /// "layer.3/fc1" -> 3; outside the layers -1.
 std::int64_t layer_of(const std::string& name) {
   if (name.rfind("layer.", 0) != 0) return kOutsideLayers;
@@ -41,7 +63,7 @@ std::int64_t layer_of(const std::string& name) {
 
 }  // namespace
 
-std::vector<GemmRow> gemm_rows(Edges& edges, const std::string& arithmetic, const std::string& algorithm) {
+std::vector<GemmRow> gemm_rows(Edges& edges, Arithmetic arithmetic, const std::string& algorithm) {
   double total = 0.0;
   for (const LinearEdges& linear : edges.all())
     total += linear.uses_per_token * static_cast<double>(linear.out * linear.in) * kGemmCount;
@@ -55,9 +77,10 @@ std::vector<GemmRow> gemm_rows(Edges& edges, const std::string& arithmetic, cons
       row.b_format = format_label(spec.b);
       row.a_scales = scales_text(spec.a);
       row.b_scales = scales_text(spec.b);
-      row.carrier = arithmetic == "ieee" ? "f32" : (spec.carrier == Carrier::bf16 ? "bf16" : "e4m3");
-      row.arithmetic = arithmetic;
-      row.accumulate = "f32 fma chain, ascending k";
+      const HowExecuted how = how_executed(spec, arithmetic);
+      row.carrier = how.carrier;
+      row.arithmetic = how.arithmetic;
+      row.accumulate = how.accumulate;
       const bool logits = linear.name == "head" || linear.name.ends_with("/router");
       const OperandKind out = static_cast<Gemm>(g) == Gemm::wgrad             ? OperandKind::f32
                               : static_cast<Gemm>(g) == Gemm::fprop && logits ? edges.tensors().logits
@@ -134,7 +157,8 @@ RunSetup run_setup(const RunPlanned& plan, Edges& edges, const std::vector<Bound
     setup.moe_layers.push_back(layer);
   setup.experts = plan.model.experts;
   setup.record = record_layouts(recording);
-  setup.gemms = gemm_rows(edges, plan.request.arithmetic, backend.name() + " tiled 6x16");
+  setup.gemms = gemm_rows(edges, plan.arithmetic,
+                          backend.name() + (plan.arithmetic == Arithmetic::ieee ? " tiled 6x16" : " model"));
   setup.casts = cast_rows(edges);
   setup.memory_kinds = {"weights", "gradients", "optimizer"};
   setup.checkpoint_folder = checkpoint_folder;

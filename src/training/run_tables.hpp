@@ -13,7 +13,7 @@
 namespace ng {
 
 /// One row per product of the model, as it is executed.
-std::vector<GemmRow> gemm_rows(Edges& edges, const std::string& arithmetic, const std::string& algorithm);
+std::vector<GemmRow> gemm_rows(Edges& edges, Arithmetic arithmetic, const std::string& algorithm);
 
 /// Casts of whole tensors, per layer, in the order of the dataflow.
 std::vector<CastRow> cast_rows(Edges& edges);

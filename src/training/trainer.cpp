@@ -96,6 +96,7 @@ RunResult loop(Run& run, const RunPlanned& plan, const RunOptions& options, RunF
   }
   result.steps = t.steps;
   result.seconds = seconds_since(start);
+  result.carrier_losses = run.carrier_losses();
   writer.set_status(RunStatus::done);
   writer.close();
   return result;

@@ -134,7 +134,7 @@ TEST_F(Train, MistakesAreFoundBeforeAnythingIsWritten) {
       {"--record", plan, {"plan.toml:"}},
       {"--record", folder_.file("absent.toml"), {"absent.toml"}},
       {"--backend", "gpu", {"--backend 'gpu' is unknown", "valid: cpu, cuda"}},
-      {"--arithmetic", "hopper", {"hopper"}},
+      {"--arithmetic", "hoper", {"hoper", "ieee, hopper"}},
       {"--steps", "0", {"--steps 0"}},
       {"--steps", "many", {"--steps many"}},
       {"--threads", "0", {"--threads 0"}},
@@ -184,7 +184,8 @@ TEST_F(Train, ATransformMustDivideTheTokens) {
 
 TEST_F(Train, AModelThatCannotFitIsRefused) {
   const std::vector<std::string> before = folder_.names();
-  Outcome outcome = narrowgauge(words("mxfp4", {"--set", "model.hidden=16777216", "--set", "model.expert_width=16777216"}));
+  Outcome outcome =
+      narrowgauge(words("mxfp4", {"--set", "model.hidden=16777216", "--set", "model.expert_width=16777216"}));
   EXPECT_EQ(outcome.code, 2) << outcome.err;
   EXPECT_NE(outcome.err.find("parameters; valid: at most"), std::string::npos) << outcome.err;
   outcome = narrowgauge(words("mxfp4", {"--set", "model.hidden=1048576", "--set", "model.expert_width=1048576"}));

@@ -90,6 +90,23 @@ INSTANTIATE_TEST_SUITE_P(Recipes, EveryRecipe,
                                          "mxfp4_sr_all"),
                          [](const auto& parameter) { return std::string(parameter.param); });
 
+// Tensor-core arithmetic: another end than `ieee`, the same for any number of threads, and it learns. FP32 operands
+// have no tensor core.
+TEST_P(EveryRecipe, TrainsUnderHopper) {
+  const Folder folder(std::string("hopper-") + GetParam());
+  ng::RunRequest request = small_request(GetParam(), {{"train.steps", "3"}});
+  const End ieee = run(folder, "ieee", request);
+  request.arithmetic = "hopper";
+  if (std::string(GetParam()) == "f32") {
+    EXPECT_THROW((void)ng::plan_run(request), ng::UserError);
+    return;
+  }
+  const End one = run(folder, "one", request, 1);
+  expect_equal(one, run(folder, "three", request, 3));
+  EXPECT_FALSE(differing(one, ieee).empty());
+  EXPECT_LT(one.evals.back().first, one.evals.front().first);
+}
+
 // The baseline kernels round every fma through the C library: a run of two steps is enough, and slow enough.
 TEST(Runs, BaselineKernelsChangeNothing) {
   const Folder folder("isa");

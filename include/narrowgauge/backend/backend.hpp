@@ -62,6 +62,9 @@ class Backend {
   // ---- products
   virtual void matmul(const StepContext& context, const Product& product) = 0;
   virtual void grouped_matmul(const StepContext& context, const Product& product) = 0;
+  /// Elements so far whose value the BF16 carrier of an emulated operand could not hold (exponent out of range): they
+  /// entered products rounded. 0 under `ieee`.
+  virtual std::int64_t carrier_losses() const { return 0; }
 
   /// Compensation product: out[M, N] += A[M, K] B[N, K]^T, A the sparse residual of an outlier split, B the quantized
   /// weight decoded or the original one (f32 or bf16). Each output continues its fma chain over A's entries in
@@ -94,7 +97,7 @@ class Backend {
   /// Key tiles of 64 ascending; in each: m' = max(m, tile), carry = exp2((m - m') * c), c = fp32(log2(e)/sqrt(D)),
   /// p = exp2((s - m') * c), l = fma(l, carry, row sum of p), out = out * carry, then the fma chain over the tile's
   /// keys in ascending order continues in out, with p rounded to BF16 unless qkv is f32. At the end out / l, and
-  /// log_sum_exp = fma(m, c, log(l) * log2(e)).
+  /// log_sum_exp = fma(m, c, log(l) * log2(e)). These chains are the arithmetic of attention under `hopper` too.
   virtual void attention(const AttentionShape& shape, const TensorView& qkv, const TensorView& out,
                          const TensorView& log_sum_exp) = 0;
   /// p = exp2(fma(s, c, -log_sum_exp)); dp = fma chain of d_out and v in ascending column; ds = p * (dp - row sum of

@@ -33,9 +33,13 @@ struct Product {
   const Form* a = nullptr;
   const Form* b = nullptr;
   TensorView out{};
-  bool accumulate = false;  ///< the chain of each output continues from the value in `out` (FP32 only)
+  /// FP32 only. A chain of `ieee` continues from the value in `out`; a tensor core's result is added to it, rounded
+  /// once.
+  bool accumulate = false;
   /// Row groups of the activation or grad_output; empty: one group.
   const RowGroups* groups = nullptr;
+  Carrier carrier = Carrier::bf16;
+  Accumulate accumulation = Accumulate::promoted;
 };
 
 struct AttentionShape {

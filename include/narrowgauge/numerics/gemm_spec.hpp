@@ -61,10 +61,16 @@ enum class Carrier : std::uint8_t { bf16, e4m3 };
 /// FP32 product; then the output rounding. `hopper`: model of the H100 tensor core.
 enum class Arithmetic : std::uint8_t { ieee, hopper };
 
+/// How a tensor core's sums run over k (numerics/hopper_product.hpp). `promoted`: FP8 steps end every 128 of k in an
+/// FP32 sum; `fast`: one chain; BF16 steps are one chain under both. `fp32_chain`: no tensor core, the fma chain of
+/// `ieee`, whatever the arithmetic of the run (router logits).
+enum class Accumulate : std::uint8_t { promoted, fast, fp32_chain };
+
 struct GemmSpec {
   OperandSpec a{};
   OperandSpec b{};
   Carrier carrier = Carrier::bf16;
+  Accumulate accumulate = Accumulate::promoted;
 
   friend constexpr bool operator==(const GemmSpec&, const GemmSpec&) = default;
 };

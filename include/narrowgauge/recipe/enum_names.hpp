@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // The names of every choice, in one place: parsing, printing, help texts and recorded JSON all read these tables.
-// A new enum value is usable everywhere once its row stands here. Number formats have their names in format_catalog.hpp.
+// A new enum value is usable everywhere once its row stands here. Number formats have their names in
+// format_catalog.hpp.
 #pragma once
 
 #include <cstdint>
@@ -28,10 +29,10 @@ namespace enum_tables {
 template <class E>
 struct Table;  // specialised for every enum that has names
 
-#define NG_ENUM_TABLE(type, ...)                    \
-  template <>                                       \
-  struct Table<type> {                              \
-    static constexpr std::string_view kType = #type; \
+#define NG_ENUM_TABLE(type, ...)                            \
+  template <>                                               \
+  struct Table<type> {                                      \
+    static constexpr std::string_view kType = #type;        \
     static constexpr EnumRow<type> kRows[] = {__VA_ARGS__}; \
   }
 
@@ -70,6 +71,8 @@ NG_ENUM_TABLE(OperandKind, {OperandKind::f32, "f32"}, {OperandKind::bf16, "bf16"
               {OperandKind::quantized, "quantized"});
 NG_ENUM_TABLE(FormSource, {FormSource::original, "original"}, {FormSource::fprop, "fprop"});
 NG_ENUM_TABLE(Carrier, {Carrier::bf16, "bf16"}, {Carrier::e4m3, "e4m3"});
+NG_ENUM_TABLE(Accumulate, {Accumulate::promoted, "promoted"}, {Accumulate::fast, "fast"},
+              {Accumulate::fp32_chain, "fp32_chain"});
 NG_ENUM_TABLE(Arithmetic, {Arithmetic::ieee, "ieee"}, {Arithmetic::hopper, "hopper"});
 
 #undef NG_ENUM_TABLE
@@ -78,7 +81,9 @@ NG_ENUM_TABLE(Arithmetic, {Arithmetic::ieee, "ieee"}, {Arithmetic::hopper, "hopp
 
 /// An enum with a table of names.
 template <class E>
-concept NamedEnum = std::is_enum_v<E> && requires { enum_tables::Table<E>::kRows; };
+concept NamedEnum = std::is_enum_v<E> && requires {
+  enum_tables::Table<E>::kRows;
+};
 
 /// Name of a value; "?" for a number that is no value of the enum.
 template <NamedEnum E>

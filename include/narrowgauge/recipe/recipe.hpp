@@ -75,6 +75,7 @@ struct RecipeRule {
 struct RecipeGemm {
   HadamardSpec hadamard{};
   Carrier carrier = Carrier::bf16;
+  Accumulate accumulate = Accumulate::promoted;
   std::string place;
 };
 

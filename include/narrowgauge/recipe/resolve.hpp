@@ -40,13 +40,14 @@ class ResolvedRecipe {
   /// Specs of a linear layer; `layer` is kOutsideLayers for the head. LogicError when the model has no such layer.
   [[nodiscard]] const LinearSpec& linear(std::int64_t layer, Linear which) const;
   [[nodiscard]] bool has(std::int64_t layer, Linear which) const;
+  [[nodiscard]] std::int64_t layers() const { return layers_; }
 
   /// Everything that decides numbers: specs of each edge, tensor types. Not the name, not the shares.
   [[nodiscard]] Json to_json() const;
   /// SHA-256 of the canonical text of to_json, in hexadecimal.
   [[nodiscard]] std::string digest() const;
-  /// The number of tokens in a pass must be a multiple of this: the largest Hadamard transform of wgrad, which runs along
-  /// them; 1 without one.
+  /// The number of tokens in a pass must be a multiple of this: the largest Hadamard transform of wgrad, which runs
+  /// along them; 1 without one.
   [[nodiscard]] std::int64_t token_multiple() const;
   /// Share of the FLOPs whose operands are both quantized.
   [[nodiscard]] double quantized_share() const;
@@ -68,6 +69,9 @@ class ResolvedRecipe {
 /// the tensor core, a form made from one that does not exist), or when the model reaches none of the recipe's
 /// quantizers.
 [[nodiscard]] ResolvedRecipe resolve(const Recipe& recipe, const ModelShape& model);
+
+/// UserError naming the first product, and its remedy, that the arithmetic has no way to compute (hopper_product.hpp).
+void check_arithmetic(const ResolvedRecipe& recipe, Arithmetic arithmetic);
 
 /// "layer.3/fc1", "head".
 [[nodiscard]] std::string linear_name(std::int64_t layer, Linear which);

@@ -41,6 +41,7 @@ struct RunRequest {
 /// A request with everything parsed and resolved.
 struct RunPlanned {
   RunRequest request;
+  Arithmetic arithmetic = Arithmetic::ieee;
   ModelConfig model;
   Recipe recipe;
   ResolvedRecipe resolved;
@@ -75,6 +76,7 @@ struct RunResult {
   double eval_loss = 0.0;
   double eval_loss_bf16 = 0.0;
   double seconds = 0.0;
+  std::int64_t carrier_losses = 0;  ///< Backend::carrier_losses of this process
 };
 
 /// Trains from the beginning into `out` (a run file, which must not exist). DivergedError and InterruptedError leave
