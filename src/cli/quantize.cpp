@@ -18,6 +18,7 @@
 #include "narrowgauge/base/interrupt.hpp"
 #include "narrowgauge/base/nearest_key.hpp"
 #include "narrowgauge/io/hdf5.hpp"
+#include "narrowgauge/io/quantized_group.hpp"
 #include "narrowgauge/io/read_tensor.hpp"
 #include "narrowgauge/numerics/decode.hpp"
 #include "narrowgauge/recipe/enum_names.hpp"
@@ -25,7 +26,6 @@
 #include "narrowgauge/recipe/recipe.hpp"
 #include "narrowgauge/recording/measures.hpp"
 #include "output.hpp"
-#include "quantized_file.hpp"
 #include "text_table.hpp"
 
 namespace ng::cli {
@@ -184,14 +184,20 @@ int run(const Arguments& arguments) {
   backend->upload(x.view, values.data());
   const QuantizedTensor q = backend->quantize(context, x.view, RowGroups{}, spec, axis, site);
   const RowGroups groups;
-  const MeasureSums sums = backend->measure(QuantizationEvent{context, site, x.view, groups, q}, &spec);
+  const bool column = axis == Orientation::column;
+  Measured measured;
+  measured.sums = backend
+                      ->measure(QuantizationEvent{context, site, x.view, groups, q},
+                                {.row_spec = &spec, .double_quantization = column, .scale_gap = column, .transpose = true})
+                      .sums;
   throw_if_interrupted("quantizing; nothing was written");
 
   const std::filesystem::path part = out + ".part";
   Unfinished unfinished(part);
   hdf5::File file(part.string(), hdf5::Mode::create);
   hdf5::Group root = file.root();
-  write_quantized(root, q, decoded_values(*backend, q), packed);
+  write_quantized(root, unpack(q), to_json(q.spec).canonical(), decoded_values(*backend, q), packed);
+  if (q.residual != nullptr) write_residual(root, *q.residual, q.orientation);
   root.set_attribute("source", in);
   root.set_attribute("seed", context.seed);
   root.set_attribute("tensor_id", site.tensor_id);
@@ -199,10 +205,13 @@ int run(const Arguments& arguments) {
   hdf5::Group measures = root.create_group("measures");
   TextTable table({"measure", "value", "definition"}, {Align::left, Align::right, Align::left});
   for (const NamedMeasure& measure : measure_table()) {
-    const bool measured = axis == Orientation::column || !measure.needs_double_quantization;
-    const double value = measured ? measure.form(sums) : std::nan("");
+    const MeasureSource source = measure.source;
+    const bool one_tensor = source == MeasureSource::errors ||
+                            (column && (source == MeasureSource::double_quantization || source == MeasureSource::scale_gap)) ||
+                            (source == MeasureSource::transpose && measured.sums.transpose_count > 0);
+    const double value = one_tensor ? measure.form(measured) : std::nan("");
     measures.set_attribute(measure.name, value);
-    if (measured) table.add({measure.name, fmt::format("{:.6g}", value), measure.definition});
+    if (one_tensor) table.add({measure.name, fmt::format("{:.6g}", value), measure.definition});
   }
   file.close();
   publish_file(part, out);
