@@ -27,13 +27,24 @@ Tensor like(Backend& backend, const TensorView& rows_of, OperandKind kind, std::
 
 }  // namespace
 
-RouterSpec Model::router_spec() const {
-  return RouterSpec{config_.experts,
-                    config_.top_k,
-                    config_.renormalize,
-                    static_cast<float>(config_.aux_coefficient),
-                    static_cast<float>(config_.z_coefficient),
-                    row_alignment_};
+RouterSpec Model::router_spec(const Batch& batch) const {
+  RouterSpec spec;
+  spec.experts = config_.experts;
+  spec.top_k = config_.top_k;
+  spec.renormalize = config_.renormalize;
+  spec.aux_coefficient = static_cast<float>(config_.aux_coefficient);
+  spec.z_coefficient = static_cast<float>(config_.z_coefficient);
+  spec.row_alignment = row_alignment_;
+  spec.gate = config_.gate;
+  spec.routed_scaling = static_cast<float>(config_.routed_scaling);
+  spec.groups = config_.route_groups;
+  spec.groups_kept = config_.route_groups_kept;
+  spec.group_score = config_.group_score;
+  spec.balance = config_.balance;
+  spec.capacity_factor = config_.capacity_factor;
+  spec.drop = config_.drop;
+  spec.sequence_length = batch.length;
+  return spec;
 }
 
 Tensor Model::feed_forward(const StepContext& context, Edges& edges, Linear fc1, Linear fc2, std::int64_t layer,
@@ -72,9 +83,11 @@ Tensor Model::moe_block(const StepContext& context, const Batch& batch, Edges& e
   saved.router_input = forms(context, router, Operand::activation, h, RowGroups{});
   const Tensor logits =
       linear(context, router, parameters_.layer(layer, "router"), saved.router_input, kinds.logits, {});
-  saved.routing = backend_.route(router_spec(), logits.view, h.view.placement);
+  const TensorView bias = config_.bias_rate > 0.0 ? parameters_.layer(layer, "router_bias").master.view : TensorView{};
+  saved.routing = backend_.route(router_spec(batch), logits.view, h.view.placement, bias);
   const Routing& routing = saved.routing;
-  result.moe.push_back(MoeStatistics{layer, routing.counts, routing.entropy, routing.aux_loss, routing.z_loss});
+  result.moe.push_back(
+      MoeStatistics{layer, routing.counts, routing.dropped, routing.entropy, routing.aux_loss, routing.z_loss});
 
   Tensor rows = backend_.tensor(dtype_of(kinds.dispatch), routing.rows, config_.hidden);
   rows.view.placement = Placement{batch.step_tokens * config_.top_k, config_.hidden, 0, 0,
@@ -119,7 +132,7 @@ Tensor Model::moe_backward(const StepContext& context, const Batch& batch, Edges
   }
   const float share = static_cast<float>(static_cast<double>(tokens) / static_cast<double>(batch.step_tokens));
   Tensor d_logits = activation(OperandKind::f32, config_.experts, batch);
-  backend_.route_backward(router_spec(), routing, d_weight.view, share, d_logits.view);
+  backend_.route_backward(router_spec(batch), routing, d_weight.view, share, d_logits.view);
   const Tensor d_router = activation(kinds.gemm_output, config_.hidden, batch);
   linear_backward(context, edges.linear(layer, Linear::router), parameters_.layer(layer, "router"), saved.router_input,
                   d_logits, d_router.view);

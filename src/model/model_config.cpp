@@ -7,6 +7,7 @@
 
 #include <functional>
 #include <utility>
+#include <vector>
 
 #include "narrowgauge/base/error.hpp"
 
@@ -15,6 +16,21 @@ namespace {
 
 constexpr std::int64_t kLargestExtent = std::int64_t{1} << 24;
 constexpr double kMostParameters = 1e15;
+
+// Names of the choices, by the values of their enums.
+const std::vector<std::string> kGates = {"softmax", "sigmoid"};
+const std::vector<std::string> kGroupScores = {"max", "top2_sum"};
+const std::vector<std::string> kBalances = {"batch", "sequence"};
+const std::vector<std::string> kDrops = {"probability", "position"};
+
+template <class E>
+E choice(const TomlTable& table, const char* key, const std::vector<std::string>& names, E fallback) {
+  return static_cast<E>(table.optional_choice(key, names, static_cast<std::size_t>(fallback)));
+}
+template <class E>
+Json name_in(const std::vector<std::string>& names, E value) {
+  return Json(names[static_cast<std::size_t>(value)]);
+}
 
 struct Count {
   std::int64_t total = 0;
@@ -44,6 +60,21 @@ Count count_parameters(const ModelConfig& c) {
 
 using Fail = std::function<void(const char* key, const std::string& message)>;
 
+void check_router(const ModelConfig& c, const Fail& fail) {
+  if (c.routed_scaling <= 0.0) fail("routed_scaling", fmt::format("{} is not above 0", c.routed_scaling));
+  if (c.route_groups_kept > c.route_groups)
+    fail("route_groups_kept", fmt::format("{} is more than route_groups = {}", c.route_groups_kept, c.route_groups));
+  if (c.experts % c.route_groups != 0)
+    fail("route_groups", fmt::format("{} does not divide experts = {}", c.route_groups, c.experts));
+  const std::int64_t in_group = c.experts / c.route_groups;
+  if (c.route_groups_kept * in_group < c.top_k)
+    fail("route_groups_kept",
+         fmt::format("{} groups of {} experts are fewer than top_k = {}", c.route_groups_kept, in_group, c.top_k));
+  if (c.group_score == GroupScore::top2_sum && in_group < 2)
+    fail("group_score", fmt::format("top2_sum needs groups of two experts or more; {} groups of {} have one",
+                                    c.route_groups, c.experts));
+}
+
 void check_config(const ModelConfig& c, const Fail& fail) {
   if (c.head_dim % 2 != 0) fail("head_dim", fmt::format("{} is odd; RoPE turns pairs", c.head_dim));
   if (c.heads % c.kv_heads != 0) fail("kv_heads", fmt::format("{} does not divide heads = {}", c.kv_heads, c.heads));
@@ -56,13 +87,15 @@ void check_config(const ModelConfig& c, const Fail& fail) {
   if (moe && c.top_k < 1) fail("top_k", "is 0 although a layer has experts");
   if (moe && c.expert_width < 1) fail("expert_width", "is 0 although a layer has experts");
   if (c.top_k > c.experts) fail("top_k", fmt::format("{} is more than experts = {}", c.top_k, c.experts));
+  if (moe) check_router(c, fail);
   // In double: the exact count of what is refused here need not fit into 64 bits.
   const auto real = [](std::int64_t value) { return static_cast<double>(value); };
   const double width = real(c.qkv_width()) + real(c.heads * c.head_dim) +
                        3 * (real(c.dense_width) + real(c.shared_width()) + real(c.experts) * real(c.expert_width));
   const double parameters = real(c.hidden) * (real(c.layers) * width + 2 * real(c.vocabulary));
   if (parameters > kMostParameters)
-    fail("hidden", fmt::format("makes a model of {:.2g} parameters; valid: at most {:.2g}", parameters, kMostParameters));
+    fail("hidden",
+         fmt::format("makes a model of {:.2g} parameters; valid: at most {:.2g}", parameters, kMostParameters));
 }
 
 }  // namespace
@@ -86,8 +119,17 @@ ModelConfig ModelConfig::from_document(const TomlDocument& document) {
   c.top_k = t.get_int("top_k", 0, 65536);
   c.expert_width = t.get_int("expert_width", 0, kLargestExtent);
   c.shared_experts = t.get_int("shared_experts", 0, 1024);
+  c.gate = choice(t, "gate", kGates, c.gate);
   c.renormalize = t.get_bool("renormalize");
+  c.routed_scaling = t.optional_double("routed_scaling", c.routed_scaling, 0.0, 1e6);
+  c.route_groups = t.optional_int("route_groups", c.route_groups, 1, 65536);
+  c.route_groups_kept = t.optional_int("route_groups_kept", c.route_groups_kept, 1, 65536);
+  c.group_score = choice(t, "group_score", kGroupScores, c.group_score);
+  c.bias_rate = t.optional_double("bias_rate", c.bias_rate, 0.0, 1e6);
+  c.capacity_factor = t.optional_double("capacity_factor", c.capacity_factor, 0.0, 1e6);
+  c.drop = choice(t, "drop", kDrops, c.drop);
   c.aux_coefficient = t.get_double("aux_coefficient", 0.0);
+  c.balance = choice(t, "balance", kBalances, c.balance);
   c.z_coefficient = t.get_double("z_coefficient", 0.0);
   c.tied_head = t.get_bool("tied_head");
   c.init_std = t.get_double("init_std", 0.0);
@@ -157,8 +199,17 @@ Json ModelConfig::to_json() const {
       {"top_k", top_k},
       {"expert_width", expert_width},
       {"shared_experts", shared_experts},
+      {"gate", name_in(kGates, gate)},
       {"renormalize", renormalize},
+      {"routed_scaling", routed_scaling},
+      {"route_groups", route_groups},
+      {"route_groups_kept", route_groups_kept},
+      {"group_score", name_in(kGroupScores, group_score)},
+      {"bias_rate", bias_rate},
+      {"capacity_factor", capacity_factor},
+      {"drop", name_in(kDrops, drop)},
       {"aux_coefficient", aux_coefficient},
+      {"balance", name_in(kBalances, balance)},
       {"z_coefficient", z_coefficient},
       {"tied_head", tied_head},
       {"init_std", init_std},

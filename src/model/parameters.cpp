@@ -40,6 +40,14 @@ std::vector<Parameter> describe_parameters(const ModelConfig& c) {
       continue;
     }
     matrix(prefix + "router", {c.experts, c.hidden}, c.init_std);
+    if (c.bias_rate > 0.0) {
+      Parameter p;
+      p.name = prefix + "router_bias";
+      p.shape = {c.experts};
+      p.init_value = 0.0f;
+      p.trained = false;
+      list.push_back(std::move(p));
+    }
     matrix(prefix + "fc1", {c.experts, 2 * c.expert_width, c.hidden}, c.init_std);
     matrix(prefix + "fc2", {c.experts, c.hidden, c.expert_width}, output_std);
     if (c.shared_experts > 0) {
@@ -59,13 +67,13 @@ Parameters::Parameters(const ModelConfig& config, Backend& backend, std::uint32_
     for (std::size_t i = 0; i + 1 < p.shape.size(); ++i) rows *= p.shape[i];
     const std::int64_t cols = p.shape.back();
     p.master = backend.tensor(Dtype::f32, rows, cols);
-    p.gradient = backend.zeros(Dtype::f32, rows, cols);
+    p.gradient = backend.zeros(Dtype::f32, p.trained ? rows : 0, cols);
     if (p.init_std > 0.0) {
       backend.fill_normal(p.master.view, RandomStream{seed, RandomPurpose::initial_weights, sha256_first32(p.name), 0},
                           p.init_std);
     } else {
-      const std::vector<float> ones(static_cast<std::size_t>(rows * cols), 1.0f);
-      backend.upload(p.master.view, ones.data());
+      const std::vector<float> values(static_cast<std::size_t>(rows * cols), p.init_value);
+      backend.upload(p.master.view, values.data());
     }
   }
 }

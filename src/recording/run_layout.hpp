@@ -49,8 +49,8 @@ struct MoeColumn {
   std::vector<float> MoeRow::*values;
 };
 inline constexpr MoeColumn kMoe[] = {
-    {"load", "token slots given to each expert", &MoeRow::load},
-    {"dropped", "token slots dropped", &MoeRow::dropped},
+    {"load", "token slots that chose each expert, dropped ones included", &MoeRow::load},
+    {"dropped", "share of the token slots that were dropped", &MoeRow::dropped},
     {"router_entropy", "mean over tokens, nats", &MoeRow::router_entropy},
     {"max_violation", "largest load / mean load - 1", &MoeRow::max_violation},
     {"aux_loss", "coefficient included", &MoeRow::aux_loss},

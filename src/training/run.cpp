@@ -55,8 +55,8 @@ Run::Run(const RunPlanned& plan, const BackendOptions& options)
       bf16_edges_(plan.model, bf16_recipe(plan.model.shape())),
       bf16_is_same_(bf16_recipe(plan.model.shape()).digest() == plan.resolved.digest()) {
   for (const Parameter& p : model_.parameters().all()) {
-    state_.first.push_back(backend_->zeros(Dtype::f32, p.rows(), p.cols()));
-    state_.second.push_back(backend_->zeros(Dtype::f32, p.rows(), p.cols()));
+    state_.first.push_back(backend_->zeros(Dtype::f32, p.trained ? p.rows() : 0, p.cols()));
+    state_.second.push_back(backend_->zeros(Dtype::f32, p.trained ? p.rows() : 0, p.cols()));
   }
   entries_ = plan.recording.bind(edges_.quantized_sites(), edges_.sites());
   std::map<std::uint32_t, QuantizerSpec> row_specs;
@@ -70,12 +70,14 @@ RunSetup Run::setup(const std::string& checkpoint_folder) {
 }
 
 MemoryRow Run::memory(std::int64_t step) {
-  std::int64_t weights = 0;
-  for (const Parameter& p : model_.parameters().all())
+  std::int64_t weights = 0, gradients = 0;
+  for (const Parameter& p : model_.parameters().all()) {
     weights += p.master.view.count() * static_cast<std::int64_t>(sizeof(float));
+    gradients += p.gradient.view.count() * static_cast<std::int64_t>(sizeof(float));
+  }
   rusage usage{};
   getrusage(RUSAGE_SELF, &usage);
-  return MemoryRow{step, {weights, weights, 2 * weights}, static_cast<std::int64_t>(usage.ru_maxrss) * 1024};
+  return MemoryRow{step, {weights, gradients, 2 * gradients}, static_cast<std::int64_t>(usage.ru_maxrss) * 1024};
 }
 
 Batch Run::batch_at(std::int64_t step, std::int64_t micro_batch) {
@@ -104,6 +106,9 @@ StepLosses Run::gradients(std::int64_t step) {
   losses.moe.router_entropy.assign(moe_layers, 0.0f);
   losses.moe.max_violation.assign(moe_layers, 0.0f);
   losses.moe.aux_loss.assign(moe_layers, 0.0f);
+  losses.counts.assign(moe_layers, std::vector<std::int64_t>(experts, 0));
+  std::vector<std::int64_t> dropped(moe_layers, 0);
+  const double slots = static_cast<double>(t.tokens_per_step() * plan_.model.top_k);
   token_losses_.resize(static_cast<std::size_t>(t.tokens_per_step()));
   model_.parameters().zero_gradients(*backend_);
   backend_->set_tap(recorder_->begin_step(step) ? recorder_.get() : nullptr);
@@ -115,7 +120,11 @@ StepLosses Run::gradients(std::int64_t step) {
     backend_->download(token_losses_.data() + batch.first_token, result.token_loss.view);
     for (std::size_t l = 0; l < result.moe.size(); ++l) {
       const MoeStatistics& moe = result.moe[l];
-      for (std::size_t e = 0; e < experts; ++e) losses.moe.load[l * experts + e] += static_cast<float>(moe.counts[e]);
+      for (std::size_t e = 0; e < experts; ++e) {
+        losses.moe.load[l * experts + e] += static_cast<float>(moe.counts[e]);
+        losses.counts[l][e] += moe.counts[e];
+      }
+      dropped[l] += moe.dropped;
       losses.moe.router_entropy[l] += static_cast<float>(moe.entropy * share);
       losses.moe.aux_loss[l] += static_cast<float>(moe.aux_loss * share);
       losses.aux += moe.aux_loss * share;
@@ -126,7 +135,8 @@ StepLosses Run::gradients(std::int64_t step) {
   for (std::size_t l = 0; l < moe_layers; ++l) {
     const auto begin = losses.moe.load.begin() + static_cast<std::ptrdiff_t>(l * experts);
     const float largest = *std::max_element(begin, begin + static_cast<std::ptrdiff_t>(experts));
-    const double mean = static_cast<double>(t.tokens_per_step() * plan_.model.top_k) / static_cast<double>(experts);
+    const double mean = slots / static_cast<double>(experts);
+    losses.moe.dropped[l] = static_cast<float>(static_cast<double>(dropped[l]) / slots);
     losses.moe.max_violation[l] = static_cast<float>(static_cast<double>(largest) / mean - 1.0);
   }
   losses.loss = tree_sum(token_losses_) / static_cast<double>(t.tokens_per_step());
@@ -169,11 +179,12 @@ EvalRow Run::evaluation(std::int64_t step) {
 
 double Run::gradient_norm() {
   double sum = 0.0;  // parameters in their order
-  for (const Parameter& p : model_.parameters().all()) sum = add_rn(sum, backend_->sum_of_squares(p.gradient.view));
+  for (const Parameter& p : model_.parameters().all())
+    if (p.trained) sum = add_rn(sum, backend_->sum_of_squares(p.gradient.view));
   return std::sqrt(sum);
 }
 
-void Run::update(std::int64_t step, double norm) {
+void Run::update(std::int64_t step, double norm, const StepLosses& losses) {
   const TrainingConfig& t = plan_.training;
   const AdamWSpec spec{static_cast<float>(t.beta1), static_cast<float>(t.beta2), static_cast<float>(t.epsilon),
                        static_cast<float>(t.weight_decay)};
@@ -191,12 +202,45 @@ void Run::update(std::int64_t step, double norm) {
   std::vector<Parameter>& parameters = model_.parameters().all();
   for (std::size_t i = 0; i < parameters.size(); ++i) {
     Parameter& p = parameters[i];
+    if (!p.trained) continue;
     backend_->adamw(
         spec, scalars,
         ParameterUpdate{p.master.view, p.gradient.view, state_.first[i].view, state_.second[i].view, p.decay});
   }
+  update_router_biases(losses);
   edges_.forget_weights();
   bf16_edges_.forget_weights();
+}
+
+// b_e += bias_rate * sign(mean count - count_e), one FP32 rounding; the sign is that of whole numbers.
+void Run::update_router_biases(const StepLosses& losses) {
+  if (plan_.model.bias_rate == 0.0) return;
+  const float rate = static_cast<float>(plan_.model.bias_rate);
+  const std::int64_t slots = plan_.training.tokens_per_step() * plan_.model.top_k;
+  for (std::size_t l = 0; l < losses.counts.size(); ++l) {
+    const TensorView& bias =
+        model_.parameters().layer(plan_.model.dense_layers + static_cast<std::int64_t>(l), "router_bias").master.view;
+    std::vector<float> values(losses.counts[l].size());
+    backend_->download(values.data(), bias);
+    for (std::size_t e = 0; e < values.size(); ++e) {
+      const std::int64_t lacking = slots - losses.counts[l][e] * static_cast<std::int64_t>(values.size());
+      if (lacking != 0) values[e] = add_rn(values[e], lacking > 0 ? rate : -rate);
+    }
+    backend_->upload(bias, values.data());
+  }
+}
+
+std::vector<Run::StateTensor> Run::state_tensors() {
+  std::vector<StateTensor> tensors;
+  const std::vector<Parameter>& parameters = model_.parameters().all();
+  for (std::size_t i = 0; i < parameters.size(); ++i) {
+    const Parameter& p = parameters[i];
+    tensors.push_back({"master/" + p.name, p.shape, p.master.view});
+    if (!p.trained) continue;
+    tensors.push_back({"adam_m/" + p.name, p.shape, state_.first[i].view});
+    tensors.push_back({"adam_v/" + p.name, p.shape, state_.second[i].view});
+  }
+  return tensors;
 }
 
 void Run::save(CheckpointStore& store, RunFileWriter& writer, std::int64_t steps_done) {
@@ -207,18 +251,12 @@ void Run::save(CheckpointStore& store, RunFileWriter& writer, std::int64_t steps
   contents.step = steps_done;
   contents.run_id = plan_.run_id;
   std::vector<std::vector<float>> host;
-  const std::vector<Parameter>& parameters = model_.parameters().all();
-  host.reserve(3 * parameters.size());
-  for (std::size_t i = 0; i < parameters.size(); ++i) {
-    const Parameter& p = parameters[i];
-    for (const auto& [kind, view] : {std::pair<const char*, TensorView>{"master", p.master.view},
-                                     {"adam_m", state_.first[i].view},
-                                     {"adam_v", state_.second[i].view}}) {
-      host.emplace_back(static_cast<std::size_t>(view.count()));
-      backend_->download(host.back().data(), view);
-      contents.tensors.push_back(
-          {std::string(kind) + "/" + p.name, Dtype::f32, p.shape, std::as_bytes(std::span(host.back()))});
-    }
+  const std::vector<StateTensor> tensors = state_tensors();
+  host.reserve(tensors.size());
+  for (const StateTensor& tensor : tensors) {
+    host.emplace_back(static_cast<std::size_t>(tensor.view.count()));
+    backend_->download(host.back().data(), tensor.view);
+    contents.tensors.push_back({tensor.name, Dtype::f32, tensor.shape, std::as_bytes(std::span(host.back()))});
   }
   const SavedCheckpoint saved = store.save(contents);
   writer.append(CheckpointRow{saved.step, saved.bytes, saved.digest});
@@ -230,18 +268,12 @@ void Run::restore(const LoadedCheckpoint& checkpoint) {
   if (checkpoint.run_id != plan_.run_id)
     throw UserError(
         fmt::format("{}: belongs to run {}, not to {}", checkpoint.path.string(), checkpoint.run_id, plan_.run_id));
-  std::vector<Parameter>& parameters = model_.parameters().all();
-  for (std::size_t i = 0; i < parameters.size(); ++i) {
-    Parameter& p = parameters[i];
-    for (const auto& [kind, view] : {std::pair<const char*, TensorView>{"master", p.master.view},
-                                     {"adam_m", state_.first[i].view},
-                                     {"adam_v", state_.second[i].view}}) {
-      const Array& array = checkpoint.tensor(std::string(kind) + "/" + p.name);
-      if (array.dtype != Dtype::f32 || array.shape != p.shape)
-        throw UserError(
-            fmt::format("{}: tensor {}/{} has another shape than the model", checkpoint.path.string(), kind, p.name));
-      backend_->upload(view, array.data.data());
-    }
+  for (const StateTensor& tensor : state_tensors()) {
+    const Array& array = checkpoint.tensor(tensor.name);
+    if (array.dtype != Dtype::f32 || array.shape != tensor.shape)
+      throw UserError(
+          fmt::format("{}: tensor {} has another shape than the model", checkpoint.path.string(), tensor.name));
+    backend_->upload(tensor.view, array.data.data());
   }
 }
 

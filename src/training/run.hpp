@@ -22,6 +22,7 @@ struct StepLosses {
   double aux = 0;
   double z = 0;
   MoeRow moe;
+  std::vector<std::vector<std::int64_t>> counts;  ///< [MoE layer][expert]: slots that chose it, dropped ones included
 };
 
 struct OptimizerState {
@@ -42,8 +43,8 @@ class Run {
   StepLosses gradients(std::int64_t step);
   /// Euclidean norm of all gradients together.
   double gradient_norm();
-  /// Clipping, AdamW.
-  void update(std::int64_t step, double norm);
+  /// Clipping, AdamW; then the routers' biases, each one step of bias_rate towards the even load of `losses`.
+  void update(std::int64_t step, double norm, const StepLosses& losses);
   /// Rows of the recording plan that are due in the step just made.
   std::vector<RecordRow> records() { return recorder_->finish_step(); }
   /// Held-out losses after `step` updates, with the recipe's forward and in BF16.
@@ -59,6 +60,15 @@ class Run {
  private:
   Batch batch_at(std::int64_t step, std::int64_t micro_batch);
   double evaluate(std::int64_t step, Edges& edges);
+  void update_router_biases(const StepLosses& losses);
+  /// All tensors of the state with their names in a checkpoint; only trained parameters have optimizer state.
+  struct StateTensor {
+    std::string name;
+    const std::vector<std::int64_t>& shape;
+    TensorView view;
+  };
+  std::vector<StateTensor> state_tensors();
+
   const RunPlanned& plan_;
   std::unique_ptr<Backend> backend_;
   std::unique_ptr<Communicator> communicator_;

@@ -59,7 +59,7 @@ RunResult loop(Run& run, const RunPlanned& plan, const RunOptions& options, RunF
     const StepLosses losses = run.gradients(step);
     const double norm = run.gradient_norm();
     const bool usable = std::isfinite(losses.loss) && std::isfinite(norm) && losses.loss <= limit;
-    if (usable) run.update(step, norm);
+    if (usable) run.update(step, norm, losses);
 
     TrainRow row;
     row.step = step;

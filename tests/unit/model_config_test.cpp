@@ -92,10 +92,68 @@ TEST(ModelConfig, RefusesWithThePlace) {
                     {"head_dims", "head_dim"});
 }
 
-TEST(ModelConfig, JsonLeavesOutOnlyTheName) {
+// Every option, none at its default.
+constexpr const char* kRouterOptions = R"(gate = "sigmoid"
+routed_scaling = 2.5
+route_groups = 4
+route_groups_kept = 2
+group_score = "top2_sum"
+bias_rate = 0.001
+capacity_factor = 1.25
+drop = "position"
+balance = "sequence"
+)";
+
+TEST(ModelConfig, ReadsEveryOption) {
+  const ModelConfig c = ModelConfig::from_text("m.toml", text_of("small") + kRouterOptions);
+  EXPECT_EQ(c.gate, Gate::sigmoid);
+  EXPECT_EQ(c.routed_scaling, 2.5);
+  EXPECT_EQ(c.route_groups, 4);
+  EXPECT_EQ(c.route_groups_kept, 2);
+  EXPECT_EQ(c.group_score, GroupScore::top2_sum);
+  EXPECT_EQ(c.bias_rate, 0.001);
+  EXPECT_EQ(c.capacity_factor, 1.25);
+  EXPECT_EQ(c.drop, Drop::position);
+  EXPECT_EQ(c.balance, Balance::sequence);
+  // What is left out has its default, which the JSON writes too.
   const ModelConfig small = model("small");
+  EXPECT_EQ(small.gate, Gate::softmax);
+  EXPECT_EQ(small.route_groups, 1);
+  EXPECT_EQ(small.to_json().as_object().size(), c.to_json().as_object().size());
+  EXPECT_NE(small.to_json(), c.to_json());
+}
+
+TEST(ModelConfig, RefusesOptionsWithThePlace) {
+  struct Case {
+    const char* text;
+    std::initializer_list<std::string> pieces;
+  };
+  const Case cases[] = {
+      {"gate = \"relu\"\n", {"gate", "softmax", "sigmoid"}},
+      {"routed_scaling = 0\n", {"routed_scaling", "0 is not above 0"}},
+      {"route_groups = 3\n", {"route_groups", "3 does not divide experts = 16"}},
+      {"route_groups_kept = 2\n", {"route_groups_kept", "2 is more than route_groups = 1"}},
+      {"route_groups = 16\n", {"route_groups_kept", "1 groups of 1 experts are fewer than top_k = 2"}},
+      {"route_groups = 16\nroute_groups_kept = 2\ngroup_score = \"top2_sum\"\n", {"group_score", "two experts"}},
+      {"group_score = \"sum\"\n", {"group_score", "top2_sum"}},
+      {"bias_rate = -1\n", {"bias_rate"}},
+      {"capacity_factor = -1.0\n", {"capacity_factor"}},
+      {"drop = \"random\"\n", {"drop", "position"}},
+      {"balance = \"token\"\n", {"balance", "sequence"}},
+      {"capacity = 1.0\n", {"capacity"}},
+  };
+  for (const Case& c : cases) {
+    SCOPED_TRACE(c.text);
+    expect_user_error([&] { (void)ModelConfig::from_text("m.toml", text_of("small") + c.text); }, c.pieces);
+    expect_user_error([&] { (void)ModelConfig::from_text("m.toml", text_of("small") + c.text); }, {"m.toml:"});
+  }
+}
+
+TEST(ModelConfig, JsonLeavesOutOnlyTheName) {
+  const std::string text = text_of("small") + kRouterOptions;
+  const ModelConfig small = ModelConfig::from_text("m", text);
   const Json json = small.to_json();
-  const TomlDocument document = TomlDocument::from_text("m", text_of("small"));
+  const TomlDocument document = TomlDocument::from_text("m", text);
   const std::vector<std::string> keys = document.root().keys();
   EXPECT_EQ(json.as_object().size(), keys.size() - 1);
   for (const std::string& key : keys) EXPECT_EQ(json.find(key) != nullptr, key != "name") << key;

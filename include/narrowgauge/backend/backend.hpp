@@ -146,8 +146,8 @@ class Backend {
   /// without any; `accumulate`: round(dx + sum).
   virtual void permute_backward(const Routing& routing, const TensorView& dy, const TensorView& dx,
                                 bool accumulate) = 0;
-  /// y[t, :] = round(sum over slots k that have a row of weight[t, k] * x[row_of_slot[t, k], :]), fma chain in ascending
-  /// k from +0.
+  /// y[t, :] = round(sum over slots k that have a row of weight[t, k] * x[row_of_slot[t, k], :]), fma chain in
+  /// ascending k from +0.
   virtual void combine(const Routing& routing, const TensorView& x, const TensorView& y) = 0;
   /// dx[row, :] = weight * dy[t, :], padding rows zero; d_weight[t, k] = row sum of fma(dy[t, c], x[row, c]), 0 for a
   /// dropped slot.

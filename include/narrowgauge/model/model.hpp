@@ -31,7 +31,8 @@ struct Batch {
 /// What one MoE layer did with a micro-batch.
 struct MoeStatistics {
   std::int64_t layer = 0;
-  std::vector<std::int64_t> counts;  ///< tokens per expert
+  std::vector<std::int64_t> counts;  ///< slots that chose each expert, dropped ones included
+  std::int64_t dropped = 0;          ///< slots
   double entropy = 0.0;              ///< mean over tokens, nats
   double aux_loss = 0.0;             ///< coefficient included
   double z_loss = 0.0;
@@ -89,7 +90,7 @@ class Model {
   Tensor moe_backward(const StepContext& context, const Batch& batch, Edges& edges, std::int64_t layer,
                       const Tensor& dy, LayerSaved& saved);
   void backward(const StepContext& context, const Batch& batch, Edges& edges, Saved& saved);
-  RouterSpec router_spec() const;
+  RouterSpec router_spec(const Batch& batch) const;
 
   ModelConfig config_;
   Backend& backend_;

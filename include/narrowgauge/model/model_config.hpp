@@ -9,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include "narrowgauge/backend/router_spec.hpp"
 #include "narrowgauge/base/canonical_json.hpp"
 #include "narrowgauge/base/toml_reader.hpp"
 #include "narrowgauge/recipe/linear.hpp"
@@ -32,14 +33,25 @@ struct ModelConfig {
   std::int64_t top_k = 0;
   std::int64_t expert_width = 0;
   std::int64_t shared_experts = 0;  ///< one shared feed-forward part of this many times expert_width
-  bool renormalize = true;          ///< combine weights of the chosen experts sum to 1
+  Gate gate = Gate::softmax;
+  bool renormalize = true;             ///< scores of the chosen experts are divided by their sum
+  double routed_scaling = 1.0;         ///< factor of the combine weights
+  std::int64_t route_groups = 1;       ///< groups of neighbouring experts ...
+  std::int64_t route_groups_kept = 1;  ///< ... of which a token may use this many
+  GroupScore group_score = GroupScore::max;
+  double bias_rate = 0.0;        ///< step of the router bias against the load, once per step; 0: no bias
+  double capacity_factor = 0.0;  ///< slots of an expert in a sequence, in units of its even share; 0: dropless
+  Drop drop = Drop::probability;
   double aux_coefficient = 0.0;
+  Balance balance = Balance::batch;
   double z_coefficient = 0.0;
   bool tied_head = false;  ///< the head is the embedding
   double init_std = 0.02;
   std::int64_t context = 0;  ///< longest sequence
 
-  /// Every key is demanded. UserError "file:line:column: key ...".
+  /// Keys of options (qk_norm, mla, gate, routed_scaling, route_groups, route_groups_kept, group_score, bias_rate,
+  /// capacity_factor, drop, balance) may be left out for the defaults above; every other key is demanded. UserError
+  /// "file:line:column: key ...".
   static ModelConfig from_file(const std::filesystem::path& path);
   static ModelConfig from_text(std::string name, std::string text);
   /// From a document to which overrides (--set) may have been applied.
@@ -52,7 +64,7 @@ struct ModelConfig {
   [[nodiscard]] std::int64_t qkv_width() const { return (heads + 2 * kv_heads) * head_dim; }
   [[nodiscard]] std::int64_t shared_width() const { return shared_experts * expert_width; }
 
-  /// All trainable numbers.
+  /// All trainable numbers; a router's bias is none.
   [[nodiscard]] std::int64_t total_parameters() const;
   /// Those that one token meets: top_k experts of each layer; embedding and head included.
   [[nodiscard]] std::int64_t active_parameters() const;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The trainable tensors of a model: FP32 masters and FP32 gradients, in a fixed order with fixed names. Initial values
-// are a function of (seed, name, element) and of nothing else.
+// The tensors of a model that are its state: FP32 masters and FP32 gradients, in a fixed order with fixed names.
+// Initial values are a function of (seed, name, element) and of nothing else.
 #pragma once
 
 #include <cstdint>
@@ -16,18 +16,21 @@ namespace ng {
 struct Parameter {
   std::string name;  ///< "layer.3/fc1"
   std::vector<std::int64_t>
-      shape;              ///< as the field writes it, e.g. [E, 2F, C]; in memory leading axes are folded into rows
-  double init_std = 0.0;  ///< 0: a gain, all ones
-  bool decay = false;     ///< weight decay applies (matrices yes, gains no)
-  Tensor master;          ///< f32 [rows, cols]
-  Tensor gradient;        ///< f32 [rows, cols]
+      shape;                ///< as the field writes it, e.g. [E, 2F, C]; in memory leading axes are folded into rows
+  double init_std = 0.0;    ///< 0: all elements start at init_value
+  float init_value = 1.0f;  ///< 1: a gain; 0: a router's bias
+  bool decay = false;       ///< weight decay applies (matrices yes, gains no)
+  bool trained = true;      ///< has a gradient and optimizer state; a router's bias follows the load instead
+  Tensor master;            ///< f32 [rows, cols]
+  Tensor gradient;          ///< f32 [rows, cols]; no rows unless `trained`
 
   std::int64_t rows() const { return master.view.rows; }
   std::int64_t cols() const { return master.view.cols; }
 };
 
 /// Names and shapes of a configuration, in order, without memory. Output projections (attn_out, fc2, shared_fc2,
-/// dense_fc2) start with init_std / sqrt(2 layers), all other matrices with init_std, gains with one.
+/// dense_fc2) start with init_std / sqrt(2 layers), all other matrices with init_std, gains with one, router biases
+/// with zero.
 std::vector<Parameter> describe_parameters(const ModelConfig& config);
 
 class Parameters {

@@ -105,8 +105,8 @@ struct EvalRow {
 
 struct MoeRow {
   std::int64_t step = 0;
-  std::vector<float> load;            ///< [layers, experts]: token slots given to each expert
-  std::vector<float> dropped;         ///< [layers]: token slots dropped
+  std::vector<float> load;            ///< [layers, experts]: token slots that chose each expert, dropped ones included
+  std::vector<float> dropped;         ///< [layers]: share of the token slots that were dropped
   std::vector<float> router_entropy;  ///< [layers]: mean over tokens, nats
   std::vector<float> max_violation;   ///< [layers]: largest load / mean load - 1
   std::vector<float> aux_loss;        ///< [layers]

@@ -109,8 +109,8 @@ struct CpuKernels {
   SoftmaxSums (*softmax)(const float* logits, float* probabilities, std::int64_t n);
   /// Entropy of the probabilities in nats, an fma chain in ascending order.
   float (*entropy)(const float* logits, const float* probabilities, SoftmaxSums sums, std::int64_t n);
-  /// scores = sigmoid(logits), shares = scores / their row sum (0 where that is 0). Returns the entropy of the shares in
-  /// nats, an fma chain in ascending order.
+  /// scores = sigmoid(logits), shares = scores / their row sum (0 where that is 0). Returns the entropy of the shares
+  /// in nats, an fma chain in ascending order.
   float (*sigmoid_gate)(const float* logits, float* scores, float* shares, std::int64_t n);
 
   // ---- attention.cpp; kAttentionScratchFloats of scratch
