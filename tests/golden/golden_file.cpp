@@ -11,9 +11,12 @@ GoldenFile::GoldenFile(const std::string& name)
     : file_(std::string(NG_SOURCE_DIR) + "/data/golden/" + name, ng::hdf5::Mode::read) {}
 
 std::vector<std::uint32_t> GoldenFile::integers(const std::string& path) {
+  if (const auto known = integers_.find(path); known != integers_.end()) return known->second;
   read_.insert(path);
   const ng::Array array = file_.root().read(path);
-  const auto widened = [](const auto& values) { return std::vector<std::uint32_t>(values.begin(), values.end()); };
+  const auto widened = [&](const auto& values) {
+    return integers_[path] = std::vector<std::uint32_t>(values.begin(), values.end());
+  };
   if (array.dtype == ng::Dtype::u8) return widened(array.as<std::uint8_t>());
   if (array.dtype == ng::Dtype::u16) return widened(array.as<std::uint16_t>());
   if (array.dtype == ng::Dtype::i32) return widened(array.as<std::int32_t>());
@@ -28,10 +31,11 @@ std::vector<std::int64_t> GoldenFile::long_integers(const std::string& path) {
 }
 
 std::vector<float> GoldenFile::floats(const std::string& path) {
+  if (const auto known = floats_.find(path); known != floats_.end()) return known->second;
   read_.insert(path);
   const ng::Array array = file_.root().read(path);
   const auto values = array.as<float>();
-  return {values.begin(), values.end()};
+  return floats_[path] = std::vector<float>(values.begin(), values.end());
 }
 
 bool GoldenFile::has(const std::string& path) const {

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <set>
 #include <string>
 #include <vector>
@@ -31,6 +32,8 @@ class GoldenFile {
  private:
   ng::hdf5::File file_;
   std::set<std::string> read_;
+  std::map<std::string, std::vector<std::uint32_t>> integers_;  ///< what was read: a file may be compared many times
+  std::map<std::string, std::vector<float>> floats_;
 };
 
 /// The even element is in the low nibble.

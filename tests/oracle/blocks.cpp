@@ -246,7 +246,8 @@ std::uint32_t e8m0_scale(ScaleRule rule, const Format& element, float amax) {
 Quantized quantize(const std::vector<float>& original, std::size_t rows, std::size_t cols, const BlockSpec& spec) {
   std::vector<float> x = original;
   if (spec.hadamard != 0) {
-    x = hadamard(x, rows, cols, spec.hadamard, spec.hadamard_signs, spec.hadamard_order, spec.hadamard_result);
+    x = hadamard(x, rows, cols, spec.hadamard, spec.hadamard_signs, spec.hadamard_order, spec.hadamard_result,
+                 spec.hadamard_seed);
   }
   const Format& element = format(spec.element);
   const std::size_t tile_rows = spec.tile_rows == 0 ? std::max<std::size_t>(rows, 1) : spec.tile_rows;

@@ -49,6 +49,7 @@ struct BlockSpec {
   HadamardSigns hadamard_signs = HadamardSigns::none;
   HadamardOrder hadamard_order = HadamardOrder::butterfly;
   HadamardResult hadamard_result = HadamardResult::bf16;
+  std::uint32_t hadamard_seed = 0;  ///< of `seeded` signs
   /// Random field of an element by its row-major index; needed for stochastic rounding.
   std::function<std::uint32_t(std::size_t row, std::size_t col)> random;
 };

@@ -27,17 +27,22 @@ int sylvester(std::size_t row, std::size_t col) {
 }
 
 std::vector<float> hadamard(const std::vector<float>& x, std::size_t rows, std::size_t cols, std::size_t n,
-                            HadamardSigns signs, HadamardOrder order, HadamardResult result) {
+                            HadamardSigns signs, HadamardOrder order, HadamardResult result, std::uint32_t seed) {
   if (n < 2 || n > 128 || (n & (n - 1)) != 0 || cols % n != 0) throw std::invalid_argument("hadamard size");
   if (signs == HadamardSigns::te_fixed && n != 16) throw std::invalid_argument("te_fixed signs are for 16");
   const float scale = inverse_root(n);
+  std::vector<bool> minus(n, false);
+  for (std::size_t k = 0; k < n; ++k) {
+    if (signs == HadamardSigns::te_fixed) minus[k] = ((kTeMask >> k) & 1U) != 0;
+    // Byte k/8 of a block is the 8-bit draw of element k/8.
+    if (signs == HadamardSigns::seeded) minus[k] = ((element_draw(seed, 4, 0, 0, k / 8, 8) >> (k % 8)) & 1U) != 0;
+  }
   std::vector<float> y(x.size());
   std::vector<float> in(n);
   std::vector<float> out(n);
   for (std::size_t start = 0; start < rows * cols; start += n) {
     for (std::size_t k = 0; k < n; ++k) {
-      const bool minus = signs == HadamardSigns::te_fixed && ((kTeMask >> k) & 1U) != 0;
-      in[k] = f32_mul(minus ? -x[start + k] : x[start + k], scale);
+      in[k] = f32_mul(minus[k] ? -x[start + k] : x[start + k], scale);
     }
     if (order == HadamardOrder::serial) {
       for (std::size_t j = 0; j < n; ++j) {
