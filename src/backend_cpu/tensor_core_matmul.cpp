@@ -156,8 +156,7 @@ class Matmul {
   }
 
   void store(std::int64_t m, std::int64_t n, float value) const {
-    const std::uint32_t bits = output_bits(spec_.output, value);
-    out_[m * ldc_ + n] = float_of(spec_.output == ProductOutput::bf16 ? bits << 16 : bits);
+    out_[m * ldc_ + n] = output_value(spec_.output, output_bits(spec_.output, value));
   }
 
   /// One chain over [begin, end) for each element: into sums[rows][16].
@@ -268,7 +267,7 @@ void ieee_matmul(ScaleMode mode, ProductOutput output, const ProductMatrix& a, c
         const std::uint32_t bits =
             output_bits(output, scaled_result(mode, is_nan_bits(bits_of(sum)) ? float_of(kTensorCoreNanBits) : sum,
                                               scales.element(begin + i, n)));
-        out[(begin + i) * ldc + n] = float_of(output == ProductOutput::bf16 ? bits << 16 : bits);
+        out[(begin + i) * ldc + n] = output_value(output, bits);
       }
   });
 }

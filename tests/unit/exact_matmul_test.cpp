@@ -98,6 +98,11 @@ TEST(ExactMatmul, TheWholeRangeCancels) {
   EXPECT_EQ(bits_of(exact({1, power_of_two(-9), power_of_two(-8)}, {1, 1, 0}, ProductOutput::bf16)), 0x3f800000u);
   // Rounded once: through FP32 this would be the tie 1 + 2^-8 and go to even, 1.
   EXPECT_EQ(bits_of(exact({1, power_of_two(-8), power_of_two(-30)}, {1, 1, 1}, ProductOutput::bf16)), 0x3f810000u);
+  EXPECT_EQ(exact({1, power_of_two(-11), power_of_two(-40)}, {1, 1, 1}, ProductOutput::f16), 1.0f + power_of_two(-10));
+  EXPECT_EQ(exact({power_of_two(-25), power_of_two(-60)}, {1, 1}, ProductOutput::f16), power_of_two(-24));
+  EXPECT_EQ(exact({power_of_two(-25)}, {1}, ProductOutput::f16), 0.0f);
+  EXPECT_EQ(exact({65504, 16, power_of_two(-40)}, {1, 1, -1}, ProductOutput::f16), 65504.0f);
+  EXPECT_EQ(bits_of(exact({65504, 16}, {1, 1}, ProductOutput::f16)), kInfinityBits);
   EXPECT_EQ(bits_of(exact({huge, power_of_two(103)}, {1, 1})), kInfinityBits);  // the tie above the largest
   EXPECT_EQ(exact({huge, power_of_two(103), tiny}, {1, 1, -tiny}), huge);
   const float least_scale = tiny;

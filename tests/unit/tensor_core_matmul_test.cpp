@@ -84,7 +84,7 @@ void expect_equal_to_functor(const Problem& p, Values values, unsigned seed) {
                               smallest_exponent(format_of(p.block_format))};
         const float sum = tensor_core_element(p.spec, in, scales.element(m, n), p.k, p.block_k);
         const std::uint32_t bits = output_bits(p.spec.output, sum);
-        const std::uint32_t wanted = p.spec.output == ProductOutput::bf16 ? bits << 16 : bits;
+        const std::uint32_t wanted = bits_of(output_value(p.spec.output, bits));
         const std::uint32_t got = bits_of(out[static_cast<std::size_t>(m * p.n + n)]);
         if (got != wanted && differences++ < 3)
           ADD_FAILURE() << "[" << m << "," << n << "] " << std::hex << got << " instead of " << wanted << std::dec
@@ -124,6 +124,26 @@ TEST(TensorCoreMatmul, EveryRowOfTheCatalogue) {
   }
 }
 
+// BF16 cuts FP32's bits; FP16 has its own range: checked number by number.
+TEST(TensorCoreMatmul, OutputTypes) {
+  const auto bits = [](ProductOutput output, float value) { return output_bits(output, value); };
+  const auto f16 = ProductOutput::f16, bf16 = ProductOutput::bf16;
+  EXPECT_EQ(bits(f16, 1.0f), 0x3c00u);
+  EXPECT_EQ(bits(f16, 0x1.002p0f), 0x3c00u);  // the tie above 1, to even
+  EXPECT_EQ(bits(f16, 0x1.006p0f), 0x3c02u);
+  EXPECT_EQ(bits(f16, 65519.0f), 0x7bffu);
+  EXPECT_EQ(bits(f16, -65520.0f), 0xfc00u);
+  EXPECT_EQ(bits(f16, 0x1p-24f), 1u);
+  EXPECT_EQ(bits(f16, -0x1p-25f), 0x8000u);
+  EXPECT_EQ(bits(f16, float_of(kTensorCoreNanBits)), 0x7fffu);
+  EXPECT_EQ(bits(bf16, 0x1.01p0f), 0x3f80u);
+  EXPECT_EQ(bits(bf16, float_of(0x7f7fffffu)), 0x7f80u);
+  EXPECT_EQ(bits_of(output_value(f16, 0x7fffu)), 0x7fffe000u);
+  EXPECT_EQ(bits_of(output_value(f16, 0x8000u)), kSignBit);
+  EXPECT_EQ(output_value(f16, 1u), 0x1p-24f);
+  EXPECT_EQ(output_value(bf16, 0x3f80u), 1.0f);
+}
+
 TEST(TensorCoreMatmul, HopperModes) {
   const AccumulatorRow* fp8 = find_accumulator("hopper", FormatId::e4m3, FormatId::e4m3, StepResult::fp32_toward_zero);
   unsigned seed = 1000;
@@ -131,7 +151,7 @@ TEST(TensorCoreMatmul, HopperModes) {
        {ScaleMode::none, ScaleMode::tensor, ScaleMode::outer, ScaleMode::block_1x128, ScaleMode::block_128x128}) {
     for (const int promotion : {0, 128}) {
       if (promotion == 0 && is_blockwise(mode)) continue;
-      for (const ProductOutput output : {ProductOutput::f32, ProductOutput::bf16}) {
+      for (const ProductOutput output : {ProductOutput::f32, ProductOutput::bf16, ProductOutput::f16}) {
         for (const std::int64_t k : {1, 127, 128, 320, 1000}) {
           TensorCoreSpec spec{fp8->spec};
           spec.promotion = promotion, spec.scales = mode, spec.output = output;

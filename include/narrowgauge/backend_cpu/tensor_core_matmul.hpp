@@ -40,14 +40,14 @@ struct MatmulSize {
   FormatId block_scale_format = FormatId::e8m0;  ///< of the block scales
 };
 
-/// out[m * ldc + n]: results in spec.output, as FP32 numbers (a BF16 NaN is 0x7FFF0000). Any M, N, K; K = 0 gives +0.
+/// out[m * ldc + n]: results in spec.output, as FP32 numbers (output_value says which; a BF16 NaN is 0x7FFF0000). Any M, N, K; K = 0 gives +0.
 /// Threads change no bit. `baseline`: without the instruction set of this machine, for tests.
 void tensor_core_matmul(const TensorCoreSpec& spec, const ProductMatrix& a, const ProductMatrix& b,
                         const ProductScales& scales, const MatmulSize& size, float* out, std::int64_t ldc,
                         int threads = 1, bool baseline = false);
 
 /// The correctly rounded product: the sum of all scaled products without any rounding, then one to nearest even to FP32
-/// or BF16. Every mode of scales means the same exact factors. Specials as IEEE 754; the NaN is a GPU's. An exact sum
+/// or BF16 or FP16. Every mode of scales means the same exact factors. Specials as IEEE 754; the NaN is a GPU's. An exact sum
 /// of zero is +0.
 void exact_matmul(ScaleMode mode, ProductOutput output, const ProductMatrix& a, const ProductMatrix& b,
                   const ProductScales& scales, const MatmulSize& size, float* out, std::int64_t ldc, int threads = 1);

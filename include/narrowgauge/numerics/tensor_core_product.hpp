@@ -4,12 +4,15 @@
 // scales, split K, output rounding, in the order that cuBLASLt 13.1's kernels on an H100 were measured to use
 // (data/golden/h100_gemm.h5). Another kernel may use another order: it is part of the specification here.
 //
-// Unmeasured: NaN results are 0x7FFFFFFF in FP32 and 0x7FFF in BF16.
+// Unmeasured: NaN results are 0x7FFFFFFF in FP32 and 0x7FFF in BF16 and FP16.
 #pragma once
 
 #include <cstdint>
 
 #include "narrowgauge/numerics/accumulator.hpp"
+#include "narrowgauge/numerics/decode.hpp"
+#include "narrowgauge/numerics/encode.hpp"
+#include "narrowgauge/numerics/format_catalog.hpp"
 
 namespace ng {
 
@@ -25,7 +28,7 @@ constexpr bool is_blockwise(ScaleMode mode) {
   return mode == ScaleMode::block_1x128 || mode == ScaleMode::block_128x128;
 }
 
-enum class ProductOutput : std::uint8_t { f32, bf16 };
+enum class ProductOutput : std::uint8_t { f32, bf16, f16 };
 
 struct TensorCoreSpec {
   AccumulatorSpec accumulator;
@@ -79,12 +82,24 @@ NG_HD float scaled_result(ScaleMode mode, float sum, const ElementScales& scales
   return sum;
 }
 
-/// Bits of the result in the output's type: FP32's, or BF16's in the low half.
+/// Bits of the result in the output's type: FP32's, or BF16's or FP16's in the low half. To nearest even; beyond the type
+/// is an infinity.
 NG_HD std::uint32_t output_bits(ProductOutput output, float value) {
   const std::uint32_t bits = bits_of(value);
   if (output == ProductOutput::f32) return bits;
   if (is_nan_bits(bits)) return 0x7fffu;
-  return (bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16;
+  if (output == ProductOutput::bf16) return (bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16;
+  CastChoices to_nearest;
+  to_nearest.overflow = Overflow::nonfinite;
+  return encode(kFormatOf<FormatId::fp16>, to_nearest, value);
+}
+
+/// The FP32 number that these bits of the output's type are; NaN bits are widened as they stand.
+NG_HD float output_value(ProductOutput output, std::uint32_t bits) {
+  if (output == ProductOutput::f32) return float_of(bits);
+  if (output == ProductOutput::bf16) return float_of(bits << 16);
+  if ((bits & 0x7fffu) > 0x7c00u) return float_of((bits & 0x8000u) << 16 | kInfinityBits | (bits & 0x3ffu) << 13);
+  return decode(kFormatOf<FormatId::fp16>, bits);
 }
 
 /// One element before output_bits. `in` points at the row of A and the row of B; spec.promotion is a multiple of the
