@@ -115,4 +115,26 @@ OperandScaleValues read_scales(const std::string& in, ScaleMode mode, std::int64
   return scales;
 }
 
+BlockScaleValues read_block_scales(const std::string& in, std::int64_t rows, std::int64_t k) {
+  const Array array = read_tensor(in);
+  if (array.dtype != Dtype::u8)
+    throw UserError(fmt::format("{}: block scales are codes of one byte, not {}", array.origin, name_of(array.dtype)));
+  const bool named_wrongly = !array.format.empty() && array.format != "e8m0" && array.format != "e4m3";
+  BlockScaleValues scales;
+  for (const OperandScales kind : {OperandScales::e8m0_per_32, OperandScales::e4m3_per_16}) {
+    const std::int64_t per = block_scale_k(kind);
+    const bool fits = array.rows() == rows && array.cols() == (k + per - 1) / per;
+    if (!fits || named_wrongly || (!array.format.empty() && array.format != name_of(block_scale_format(kind))))
+      continue;
+    scales.scales = kind;
+    scales.blocks = array.cols();
+    for (const std::uint8_t code : array.as<std::uint8_t>())
+      scales.values.push_back(decode(format_of(block_scale_format(kind)), code));
+    return scales;
+  }
+  throw UserError(fmt::format("{}: block scales {}of shape {} do not fit; needed: e8m0 [{}, {}] or e4m3 [{}, {}]",
+                              array.origin, array.format.empty() ? "" : array.format + " ", shape_text(array.shape),
+                              rows, (k + 31) / 32, rows, (k + 15) / 16));
+}
+
 }  // namespace ng::cli

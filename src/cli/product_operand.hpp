@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "narrowgauge/numerics/accumulator_catalog.hpp"
 #include "narrowgauge/numerics/format_catalog.hpp"
 #include "narrowgauge/numerics/tensor_core_product.hpp"
 
@@ -32,5 +33,24 @@ struct OperandScaleValues {
   std::int64_t stride = 0;  ///< from one row of the operand to the next
 };
 [[nodiscard]] OperandScaleValues read_scales(const std::string& in, ScaleMode mode, std::int64_t rows, std::int64_t k);
+
+/// Block scales of MX or NVFP4 operands as values, [rows, blocks].
+struct BlockScaleValues {
+  std::vector<float> values;
+  std::int64_t blocks = 0;  ///< along k
+  OperandScales scales = OperandScales::none;
+};
+
+/// Codes of E8M0 per 32 or E4M3 per 16 values of k: by the array's format, else by its shape. UserError naming both
+/// when it is neither.
+[[nodiscard]] BlockScaleValues read_block_scales(const std::string& in, std::int64_t rows, std::int64_t k);
+
+/// Values of k that share a block scale, and the scales' format.
+[[nodiscard]] constexpr std::int64_t block_scale_k(OperandScales scales) {
+  return scales == OperandScales::e8m0_per_32 ? 32 : scales == OperandScales::e4m3_per_16 ? 16 : 1;
+}
+[[nodiscard]] constexpr FormatId block_scale_format(OperandScales scales) {
+  return scales == OperandScales::e4m3_per_16 ? FormatId::e4m3 : FormatId::e8m0;
+}
 
 }  // namespace ng::cli

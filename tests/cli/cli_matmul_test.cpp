@@ -22,7 +22,7 @@ std::vector<std::uint32_t> result_bits(const std::string& path) {
   const hdf5::File file(path, hdf5::Mode::read);
   const Array array = file.root().read("result");
   std::vector<std::uint32_t> bits;
-  if (array.dtype == Dtype::bf16) {
+  if (array.dtype == Dtype::bf16 || array.dtype == Dtype::f16) {
     for (std::size_t i = 0; i + 1 < array.data.size(); i += 2)
       bits.push_back(std::to_integer<std::uint32_t>(array.data[i]) | std::to_integer<std::uint32_t>(array.data[i + 1])
                                                                          << 8);
@@ -117,6 +117,81 @@ TEST_F(MatmulFiles, ArithmeticsByName) {
   EXPECT_EQ(with("ampere", "bf16"), bits(0x1.004p-3f));
   EXPECT_EQ(with("hopper", "bf16"), bits(0x1.004p-3f));
   EXPECT_EQ(with("blackwell", "bf16"), bits(0x1.004p-3f));
+}
+
+// 40 products of 1.5 * 3 with scales 2 and 4, the last scale of A 1/2: (32 * 8 + 8 * 2) * 4.5 exactly; one product of 6
+// * 6 for E4M3 scales per 16. Everything is representable, so the chip's model and the exact product agree.
+TEST_F(MatmulFiles, BlockScales) {
+  const auto codes = [&](const std::string& name, std::int64_t cols, const std::vector<std::uint8_t>& x) {
+    hdf5::File file(folder_.file(name), hdf5::Mode::create);
+    const std::int64_t rows = static_cast<std::int64_t>(x.size()) / cols;
+    (void)file.root().create("codes", Array::from<std::uint8_t>({rows, cols}, x));
+    file.close();
+    return folder_.file(name) + ":codes";
+  };
+  const std::string a = codes("a.h5", 40, std::vector<std::uint8_t>(40, 3)),
+                    b = codes("b.h5", 40, std::vector<std::uint8_t>(40, 5));
+  const std::string sa = codes("sa.h5", 2, {128, 126}), sb = codes("sb.h5", 2, {129, 129});
+  const std::string ta = codes("ta.h5", 3, {0x40, 0x40, 0x30}), tb = codes("tb.h5", 3, {0x48, 0x48, 0x48});
+  const std::string one = npy("one.npy", {1}, {0.25f});
+  const auto with = [&](const char* arithmetic, const char* format, const std::string& x, const std::string& y,
+                        std::vector<std::string> more) {
+    more.insert(more.begin(), {"--a", a, "--a-format", format, "--b", b, "--b-format", format, "--arithmetic",
+                               arithmetic, "--block-scales-a", x, "--block-scales-b", y});
+    return product(more);
+  };
+  const auto bits = [](float x) { return std::vector<std::uint32_t>{std::bit_cast<std::uint32_t>(x)}; };
+  for (const char* arithmetic : {"blackwell", "exact"}) {
+    EXPECT_EQ(with(arithmetic, "e2m1", sa, sb, {}), bits((32 * 8 + 8 * 2) * 4.5f));
+    EXPECT_EQ(with(arithmetic, "e2m1", ta, tb, {}), bits((32 * 8 + 8 * 2) * 4.5f));
+    EXPECT_EQ(with(arithmetic, "e2m1", ta, tb, {"--scale-mode", "tensor", "--scale-a", one, "--scale-b", one}),
+              bits((32 * 8 + 8 * 2) * 4.5f / 16));
+    EXPECT_EQ(with(arithmetic, "e4m3", sa, sb, {}), bits((32 * 8 + 8 * 2) * 3 * 0x1p-9f * 5 * 0x1p-9f));
+    EXPECT_EQ(with(arithmetic, "e2m1", sa, sb, {"--out-format", "f16"}), (std::vector<std::uint32_t>{0x64c8}));
+    EXPECT_EQ(with(arithmetic, "e2m1", sa, sb, {"--out-format", "bf16"}), (std::vector<std::uint32_t>{0x4499}));
+  }
+  const Outcome told =
+      narrowgauge({"matmul", "--a", a, "--a-format", "e2m1", "--b", b, "--b-format", "e2m1", "--arithmetic",
+                   "blackwell", "--block-scales-a", sa, "--block-scales-b", sb, "--out", folder_.file("d.h5")});
+  EXPECT_NE(told.err.find("model only"), std::string::npos) << told.err;
+  const std::pair<std::vector<std::string>, std::string> mistakes[] = {
+      {{"--arithmetic", "ieee", "--block-scales-a", sa, "--block-scales-b", sb}, "takes no block scales"},
+      {{"--arithmetic", "blackwell", "--block-scales-a", sa}, "come together"},
+      {{"--arithmetic", "blackwell", "--block-scales-a", sa, "--block-scales-b", tb}, "do not go together"},
+      {{"--arithmetic", "blackwell", "--block-scales-a", a, "--block-scales-b", sb},
+       "needed: e8m0 [1, 2] or e4m3 [1, 3]"},
+      {{"--arithmetic", "blackwell", "--block-scales-a", one, "--block-scales-b", sb}, "codes of one byte"},
+      {{"--arithmetic", "hopper", "--block-scales-a", sa, "--block-scales-b", sb},
+       "has no product of e2m1 and e2m1 with e8m0"},
+      {{"--arithmetic", "blackwell", "--accumulator", "f16", "--block-scales-a", sa, "--block-scales-b", sb},
+       "FP16 accumulators"}};
+  for (const auto& [words, piece] : mistakes) {
+    std::vector<std::string> all = {"matmul",     "--a",  a,       "--a-format",        "e2m1", "--b", b,
+                                    "--b-format", "e2m1", "--out", folder_.file("x.h5")};
+    all.insert(all.end(), words.begin(), words.end());
+    const Outcome outcome = narrowgauge(all);
+    EXPECT_EQ(outcome.code, 2) << outcome.err;
+    EXPECT_NE(outcome.err.find(piece), std::string::npos) << "lacks '" << piece << "': " << outcome.err;
+  }
+}
+
+// 2048 + 1 in FP16 is a tie to even; FP32 accumulators keep it until the output is rounded.
+TEST_F(MatmulFiles, Fp16AccumulatorsAndOutputs) {
+  const std::string a = npy("a.npy", {1, 40}, [] {
+    std::vector<float> x(40, 0.0f);
+    x[0] = 2048, x[20] = 1, x[39] = 1;
+    return x;
+  }());
+  const std::string b = npy("b.npy", {1, 40}, std::vector<float>(40, 1.0f));
+  const auto with = [&](const char* accumulator, const char* output) {
+    return product({"--a", a, "--a-format", "fp16", "--b", b, "--b-format", "fp16", "--arithmetic", "ampere",
+                    "--accumulator", accumulator, "--out-format", output})
+        .at(0);
+  };
+  EXPECT_EQ(with("f32", "f32"), std::bit_cast<std::uint32_t>(2050.0f));
+  EXPECT_EQ(with("f16", "f32"), std::bit_cast<std::uint32_t>(2048.0f));
+  EXPECT_EQ(with("f32", "f16"), 0x6801u);
+  EXPECT_EQ(with("f16", "f16"), 0x6800u);
 }
 
 TEST_F(MatmulFiles, MistakesLeaveNothing) {
