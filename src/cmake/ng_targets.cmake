@@ -14,7 +14,7 @@ endfunction()
 # ng_complete(<out> <what> SOURCES <files> USES <targets>): whether every file and target is there. A library that
 # is named but not built would be an unreadable error at link time. With NG_INCOMPLETE what lacks something is left
 # out with a warning; without, it is an error.
-option(NG_INCOMPLETE "Leave out targets whose sources or libraries are missing, instead of failing" ON)
+option(NG_INCOMPLETE "Leave out targets whose sources or libraries are missing, instead of failing" OFF)
 function(ng_complete out what)
   cmake_parse_arguments(PARSE_ARGV 2 arg "" "" "SOURCES;USES")
   set(missing)
