@@ -103,7 +103,8 @@ void expect_gradients(const ProgramResult& actual, const Parameters& expected, c
 void expect_losses(const ProgramResult& actual, const ng_oracle::LossParts& expected) {
   // Choices: relative errors of kLossUnit in two probabilities cannot change them.
   ASSERT_GT(expected.router_margin, 2.0 * kLossUnit) << "take another seed: a token is undecided between two experts";
-  EXPECT_EQ(actual.choices, expected.decisions.experts);
+  EXPECT_EQ(actual.decisions.experts, expected.decisions.experts);
+  EXPECT_EQ(actual.decisions.kept, expected.decisions.kept);
   ASSERT_EQ(actual.token_losses.size(), expected.token_losses.size());
   double worst = 0.0;
   for (std::size_t t = 0; t < expected.token_losses.size(); ++t) {

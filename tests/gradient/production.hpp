@@ -12,6 +12,7 @@
 #include <string>
 #include <vector>
 
+#include "gradient/model_file.hpp"
 #include "narrowgauge/backend/registry.hpp"
 #include "narrowgauge/model/model.hpp"
 #include "narrowgauge/parallel/communicator.hpp"
@@ -22,30 +23,7 @@
 namespace ng_test {
 
 inline ng::ModelConfig program_config(const ng_oracle::ModelConfig& c) {
-  ng::ModelConfig config;
-  config.name = c.name;
-  config.vocabulary = c.vocabulary;
-  config.layers = c.layers;
-  config.hidden = c.hidden;
-  config.heads = c.heads;
-  config.kv_heads = c.kv_heads;
-  config.head_dim = c.head_dim;
-  config.rope_theta = c.rope_theta;
-  config.norm_epsilon = c.norm_epsilon;
-  config.dense_layers = c.dense_layers;
-  config.dense_width = c.dense_layers > 0 ? c.dense_width : 0;
-  config.experts = c.experts;
-  config.top_k = c.top_k;
-  config.expert_width = c.expert_width;
-  config.shared_experts = c.shared_experts;
-  config.renormalize = c.renormalize;
-  config.aux_coefficient = c.aux_coefficient;
-  config.z_coefficient = c.z_coefficient;
-  config.tied_head = c.tied_head;
-  config.init_std = c.init_std;
-  config.context = c.context;
-  config.check();
-  return config;
+  return ng::ModelConfig::from_text(c.name, model_file_text(c));
 }
 
 inline std::filesystem::path recipe_folder() {
@@ -81,7 +59,7 @@ struct ProgramResult {
   double aux = 0.0;
   double z = 0.0;
   std::map<std::string, std::vector<float>> gradients;
-  ng_oracle::SlotValues choices;  ///< [layer][token][slot]; dense layers are empty
+  ng_oracle::RouterDecisions decisions;
   std::int64_t padding_rows = 0;  ///< over all MoE layers
 };
 
@@ -114,19 +92,28 @@ class Program {
     const ng::ForwardResult forward = model.train({3, 0, micro_batch, ng::Phase::train}, batch, edges);
     ProgramResult result;
     result.token_losses = floats(forward.token_loss.view);
-    result.choices.resize(static_cast<std::size_t>(model.config().layers));
+    const auto layers = static_cast<std::size_t>(model.config().layers);
+    result.decisions.experts.resize(layers);
+    result.decisions.kept.resize(layers);
     for (std::size_t i = 0; i < forward.moe.size(); ++i) {
       result.aux += forward.moe[i].aux_loss;
       result.z += forward.moe[i].z_loss;
       const ng::Routing& routing = communicator.routings.at(i);
       std::vector<std::int32_t> experts(static_cast<std::size_t>(routing.expert.view.count()));
       backend->download(experts.data(), routing.expert.view);
-      auto& layer = result.choices[static_cast<std::size_t>(forward.moe[i].layer)];
+      const std::vector<float> weights = floats(routing.weight.view);
+      const std::size_t layer = static_cast<std::size_t>(forward.moe[i].layer);
       const std::size_t K = static_cast<std::size_t>(routing.expert.view.cols);
-      for (std::size_t t = 0; t < experts.size(); t += K)
-        layer.emplace_back(experts.begin() + static_cast<std::ptrdiff_t>(t),
-                           experts.begin() + static_cast<std::ptrdiff_t>(t + K));
-      result.padding_rows += routing.rows - static_cast<std::int64_t>(experts.size());
+      result.padding_rows += routing.rows;
+      for (std::size_t t = 0; t < experts.size(); t += K) {
+        result.decisions.experts[layer].emplace_back(experts.begin() + static_cast<std::ptrdiff_t>(t),
+                                                     experts.begin() + static_cast<std::ptrdiff_t>(t + K));
+        std::vector<int>& kept = result.decisions.kept[layer].emplace_back();
+        for (std::size_t k = t; k < t + K; ++k) {
+          kept.push_back(weights[k] == 0.0f ? 0 : 1);
+          result.padding_rows -= kept.back();
+        }
+      }
     }
     for (const ng::Parameter& p : model.parameters().all()) result.gradients[p.name] = floats(p.gradient.view);
     return result;
