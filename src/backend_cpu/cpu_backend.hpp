@@ -41,7 +41,8 @@ class CpuBackend final : public Backend {
                                       const QuantizerSpec& spec, Orientation orientation, const Site& site,
                                       const Buffer& amax) override;
   void dequantize(const QuantizedTensor& x, const TensorView& out) override;
-  MeasureSums measure(const QuantizationEvent& event, const QuantizerSpec* row_spec) override;
+  Measurement measure(const QuantizationEvent& event, const MeasureRequest& request) override;
+  std::vector<ProductElement> measure_product(const ProductEvent& event) override;
 
   void matmul(const StepContext& context, const Product& product) override;
   void grouped_matmul(const StepContext& context, const Product& product) override;
@@ -90,8 +91,12 @@ class CpuBackend final : public Backend {
     std::vector<float> copy;
   };
   struct FloatOperand;
-  using TileVisitor = std::function<void(std::int64_t row0, std::int64_t row1, std::int64_t col0, std::int64_t col1,
-                                         float scale, float tensor_scale)>;
+  /// Rows [row0, row1) and columns [col0, col1) of a quantized matrix, in its axes, that share a scale.
+  struct ScaledTile {
+    std::int64_t row0, row1, col0, col1, group;
+    float scale, tensor_scale;
+  };
+  using TileVisitor = std::function<void(const ScaledTile&)>;
 
   // cpu_quantize.cpp; `amax`: nullptr, or the tensor's amax of each group (or one for all)
   QuantizedTensor quantize_source(const StepContext& context, const TensorView& x, const RowGroups& groups,
@@ -114,13 +119,29 @@ class CpuBackend final : public Backend {
   void decode_rows(const QuantizedTensor& q, DecodedScales which, std::int64_t row0, std::int64_t row1, float* out,
                    std::int64_t stride) const;
 
-  // cpu_measure.cpp
+  // cpu_measure.cpp, cpu_measure_scales.cpp; `measured`: rows of the original that are no padding
   std::vector<float> decoded_in_original_axes(const QuantizedTensor& q) const;
   std::vector<float> tile_limits(const QuantizedTensor& q, float largest) const;
-  void add_scale_sums(const QuantizedTensor& q, const std::vector<std::uint8_t>& measured, MeasureSums& sums) const;
+  void measure_scales(const QuantizationEvent& event, const std::vector<std::uint8_t>& measured, bool list,
+                      Measurement& result) const;
+  void measure_scale_gap(const QuantizedTensor& columns, const QuantizedTensor& rows,
+                         const std::vector<std::uint8_t>& measured, MeasureSums& sums) const;
+  void measure_transposes(const QuantizedTensor& q, const std::vector<float>& decoded,
+                          const std::vector<std::uint8_t>& measured, MeasureSums& sums) const;
+  std::vector<std::int64_t> code_counts(const QuantizedTensor& q, const std::vector<std::uint8_t>& measured) const;
   void for_each_tile(const QuantizedTensor& q, const TileVisitor& visit) const;
 
+  // cpu_measure_product.cpp
+  struct SampledOperand;
+  /// As the product took it; as its quantizer was given it; as it was before any transform.
+  enum class OperandVersion : std::uint8_t { quantized, transformed, plain };
+  SampledOperand sampled_operand(const StepContext& context, const Form& form, OperandVersion version);
+  /// What lies in `out` at the sampled rows, before a product is added to it.
+  static std::vector<float> rows_before(const Product& product);
+
   // cpu_products.cpp
+  /// grouped_matmul, unseen by any tap.
+  void multiply(const Product& product);
   FloatOperand float_operand(const Form& form);
   void float_product(const StridedMatrix& a, const StridedMatrix& b, std::int64_t m, std::int64_t n, std::int64_t k,
                      const float* scale_a, const float* scale_b, const TensorView& out, bool accumulate,

@@ -72,7 +72,7 @@ TensorForms CpuBackend::produce(const StepContext& context, const Tensor& x, con
     if (q->nan_inputs > 0)
       throw DivergedError("NaN reached " + request.site->name + " (" + std::to_string(q->nan_inputs) +
                           " elements), whose quantizer forbids it (nan = error)");
-    if (tap_ != nullptr && context.phase == Phase::train && tap_->wants(context, *request.site))
+    if (tap_ != nullptr && tap_->wants(context, *request.site))
       tap_->quantized(QuantizationEvent{context, *request.site, from, groups, *q});
     form.quantized = std::move(q);
     return form;
@@ -105,6 +105,9 @@ TensorForms CpuBackend::produce(const StepContext& context, const Tensor& x, con
     }
     result.forms.push_back(std::move(form));
   }
+  if (tap_ == nullptr) return result;
+  for (std::size_t i = 0; i < requests.size(); ++i)
+    if (tap_->wants_original(context, *requests[i].site)) result.forms[i].original = x;
   return result;
 }
 

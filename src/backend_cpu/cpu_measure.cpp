@@ -2,10 +2,12 @@
 //
 // Error sums of a quantized form against what the quantizer was given (for a rotated form: the rotated tensor).
 // Padding rows of experts are not measured: neither sums nor counts nor scales depend on how far experts are padded.
-// Terms of a sum: measured rows of the original in order, each row cut into leaves of 256; leaves are added up by the
-// tree of summation_order.hpp.
+// A sum: of each measured row of the original in double over the tree of summation_order.hpp, rows then without
+// rounding, so that neither their order nor the cut into micro-batches matters. Scales, gaps and transposes are in
+// cpu_measure_scales.cpp, products in cpu_measure_product.cpp.
 #include <algorithm>
 #include <cmath>
+#include <optional>
 #include <vector>
 
 #include "cpu_backend.hpp"
@@ -17,24 +19,37 @@ namespace ng::cpu {
 
 namespace {
 
-/// One leaf: sums of up to 256 neighbouring elements of a row.
-struct Leaf {
+/// Sums over the elements of a row.
+struct RowSums {
   double error2 = 0, square = 0, decoded2 = 0, product = 0, signed_error = 0, absolute = 0;
   double double_error2 = 0, double_total2 = 0, single_total2 = 0;
   std::int64_t nonzero = 0, underflow = 0, saturated = 0, changed = 0;
   float max_abs = 0, max_rel = 0;
 };
 
-double tree_sum(const std::vector<Leaf>& leaves, double Leaf::*member, std::vector<double>& scratch) {
-  scratch.resize(leaves.size());
-  for (std::size_t i = 0; i < leaves.size(); ++i) scratch[i] = leaves[i].*member;
-  return reduce_tree(scratch.data(), scratch.size());
-}
+constexpr double RowSums::*kRowSums[] = {
+    &RowSums::error2,        &RowSums::square,        &RowSums::decoded2,
+    &RowSums::product,       &RowSums::signed_error,  &RowSums::absolute,
+    &RowSums::double_error2, &RowSums::double_total2, &RowSums::single_total2,
+};
 
-std::int64_t count_sum(const std::vector<Leaf>& leaves, std::int64_t Leaf::*member) {
-  std::int64_t sum = 0;
-  for (const Leaf& leaf : leaves) sum += leaf.*member;
-  return sum;
+/// The leaves of a row as one, by the tree; `leaves` is overwritten.
+RowSums row_total(std::vector<RowSums>& leaves, std::vector<double>& scratch) {
+  RowSums total;
+  scratch.resize(leaves.size());
+  for (double RowSums::*sum : kRowSums) {
+    for (std::size_t i = 0; i < leaves.size(); ++i) scratch[i] = leaves[i].*sum;
+    total.*sum = reduce_tree(scratch.data(), scratch.size());
+  }
+  for (const RowSums& leaf : leaves) {
+    total.nonzero += leaf.nonzero;
+    total.underflow += leaf.underflow;
+    total.saturated += leaf.saturated;
+    total.changed += leaf.changed;
+    total.max_abs = std::max(total.max_abs, leaf.max_abs);
+    total.max_rel = std::max(total.max_rel, leaf.max_rel);
+  }
+  return total;
 }
 
 /// m as it lies in the original: element (r, c) of a column form is (c, r) of its decoded matrix.
@@ -80,7 +95,7 @@ std::vector<float> CpuBackend::decoded_in_original_axes(const QuantizedTensor& q
   return in_original_axes(std::move(values), q.orientation, row_form ? q.rows : q.cols, row_form ? q.cols : q.rows);
 }
 
-MeasureSums CpuBackend::measure(const QuantizationEvent& event, const QuantizerSpec* row_spec) {
+Measurement CpuBackend::measure(const QuantizationEvent& event, const MeasureRequest& request) {
   const QuantizedTensor& q = event.quantized;
   const TensorView& x = event.original;
   const std::int64_t rows = x.rows;
@@ -89,10 +104,15 @@ MeasureSums CpuBackend::measure(const QuantizationEvent& event, const QuantizerS
   const std::vector<float> decoded = decoded_in_original_axes(q);
 
   std::vector<float> twice;  // D(Qc(D(Qr X)))
-  if (row_spec != nullptr && q.orientation == Orientation::column) {
-    QuantizerSpec first = *row_spec;
+  std::optional<QuantizedTensor> along_rows;
+  if (request.row_spec != nullptr && q.orientation == Orientation::column &&
+      (request.double_quantization || request.scale_gap)) {
+    QuantizerSpec first = *request.row_spec;
     first.hadamard = HadamardSpec{};
-    const QuantizedTensor qr = quantize(event.context, x, event.groups, first, Orientation::row, event.site);
+    along_rows = quantize(event.context, x, event.groups, first, Orientation::row, event.site);
+  }
+  if (along_rows && request.double_quantization) {
+    const QuantizedTensor& qr = *along_rows;
     Tensor between = tensor(Dtype::f32, rows, cols);
     dequantize(qr, between.view);
     between.view.placement = x.placement;
@@ -111,13 +131,14 @@ MeasureSums CpuBackend::measure(const QuantizationEvent& event, const QuantizerS
   for (std::int64_t r = 0; r < rows; ++r)
     if (measured[static_cast<std::size_t>(r)] != 0) row_list.push_back(r);
   const std::int64_t listed = static_cast<std::int64_t>(row_list.size());
-  std::vector<Leaf> leaves(static_cast<std::size_t>(listed * leaves_per_row));
+  std::vector<RowSums> row_sums(row_list.size());
   pool_.parallel_for(listed, [&](std::int64_t i) {
     const std::int64_t r = row_list[static_cast<std::size_t>(i)];
     const float* values = source.data + r * source.stride;
     const float* back = decoded.data() + r * cols;
+    std::vector<RowSums> leaves(static_cast<std::size_t>(leaves_per_row));
     for (std::int64_t l = 0; l < leaves_per_row; ++l) {
-      Leaf leaf;
+      RowSums& leaf = leaves[static_cast<std::size_t>(l)];
       const std::int64_t end = std::min(cols, (l + 1) * static_cast<std::int64_t>(kSummationLeaf));
       for (std::int64_t c = l * static_cast<std::int64_t>(kSummationLeaf); c < end; ++c) {
         const double value = values[c];
@@ -149,100 +170,37 @@ MeasureSums CpuBackend::measure(const QuantizationEvent& event, const QuantizerS
           leaf.changed += second != got ? 1 : 0;
         }
       }
-      leaves[static_cast<std::size_t>(i * leaves_per_row + l)] = leaf;
     }
+    std::vector<double> scratch;
+    row_sums[static_cast<std::size_t>(i)] = row_total(leaves, scratch);
   });
 
-  MeasureSums sums;
-  std::vector<double> scratch;
+  Measurement result;
+  MeasureSums& sums = result.sums;
   sums.count = static_cast<double>(listed * cols);
-  sums.error2 = tree_sum(leaves, &Leaf::error2, scratch);
-  sums.square = tree_sum(leaves, &Leaf::square, scratch);
-  sums.decoded2 = tree_sum(leaves, &Leaf::decoded2, scratch);
-  sums.product = tree_sum(leaves, &Leaf::product, scratch);
-  sums.signed_error = tree_sum(leaves, &Leaf::signed_error, scratch);
-  sums.absolute = tree_sum(leaves, &Leaf::absolute, scratch);
-  sums.nonzero = static_cast<double>(count_sum(leaves, &Leaf::nonzero));
-  sums.underflow = static_cast<double>(count_sum(leaves, &Leaf::underflow));
-  sums.saturated = static_cast<double>(count_sum(leaves, &Leaf::saturated));
-  for (const Leaf& leaf : leaves) {
-    sums.max_abs_error = std::max(sums.max_abs_error, static_cast<double>(leaf.max_abs));
-    sums.max_rel_error = std::max(sums.max_rel_error, static_cast<double>(leaf.max_rel));
+  for (const RowSums& row : row_sums) {
+    sums.error2 += row.error2;
+    sums.square += row.square;
+    sums.decoded2 += row.decoded2;
+    sums.product += row.product;
+    sums.signed_error += row.signed_error;
+    sums.absolute += row.absolute;
+    sums.nonzero += static_cast<double>(row.nonzero);
+    sums.underflow += static_cast<double>(row.underflow);
+    sums.saturated += static_cast<double>(row.saturated);
+    sums.max_abs_error = std::max(sums.max_abs_error, static_cast<double>(row.max_abs));
+    sums.max_rel_error = std::max(sums.max_rel_error, static_cast<double>(row.max_rel));
+    if (twice.empty()) continue;
+    sums.double_error2 += row.double_error2;
+    sums.double_total2 += row.double_total2;
+    sums.single_total2 += row.single_total2;
+    sums.double_changed += static_cast<double>(row.changed);
   }
-  if (!twice.empty()) {
-    sums.double_error2 = tree_sum(leaves, &Leaf::double_error2, scratch);
-    sums.double_total2 = tree_sum(leaves, &Leaf::double_total2, scratch);
-    sums.single_total2 = tree_sum(leaves, &Leaf::single_total2, scratch);
-    sums.double_changed = static_cast<double>(count_sum(leaves, &Leaf::changed));
-  }
-  add_scale_sums(q, measured, sums);
-  return sums;
-}
-
-/// Per element of the original: largest element value times the tile's decode scale and the tensor's.
-std::vector<float> CpuBackend::tile_limits(const QuantizedTensor& q, float largest) const {
-  const bool row_form = q.orientation == Orientation::row;
-  std::vector<float> limits(static_cast<std::size_t>(q.rows * q.cols));
-  for_each_tile(
-      q, [&](std::int64_t row0, std::int64_t row1, std::int64_t col0, std::int64_t col1, float scale, float tensor) {
-        const float limit = q.spec.decode == DecodeOrder::te ? mul_rn(largest, te_decode_factor(scale, tensor))
-                                                             : mul_rn(mul_rn(largest, scale), tensor);
-        for (std::int64_t r = row0; r < row1; ++r)
-          for (std::int64_t c = col0; c < col1; ++c)
-            limits[static_cast<std::size_t>(row_form ? r * q.cols + c : c * q.rows + r)] = limit;
-      });
-  return limits;
-}
-
-/// Statistics of log2 of the stored scales that are finite and not zero, over tiles with a measured row.
-void CpuBackend::add_scale_sums(const QuantizedTensor& q, const std::vector<std::uint8_t>& measured,
-                                MeasureSums& sums) const {
-  if (q.spec.scale_format == ScaleFormat::none) return;
-  std::vector<double> logs;
-  const bool row_form = q.orientation == Orientation::row;
-  for_each_tile(q, [&](std::int64_t row0, std::int64_t row1, std::int64_t col0, std::int64_t col1, float scale, float) {
-    const auto first = measured.begin() + (row_form ? row0 : col0);
-    const auto last = measured.begin() + (row_form ? row1 : col1);
-    if (std::find(first, last, std::uint8_t{1}) == last) return;
-    if (scale > 0.0f && std::isfinite(scale)) logs.push_back(std::log2(static_cast<double>(scale)));
-  });
-  if (logs.empty()) return;
-  sums.scale_count = static_cast<double>(logs.size());
-  sums.scale_log2_min = *std::min_element(logs.begin(), logs.end());
-  sums.scale_log2_max = *std::max_element(logs.begin(), logs.end());
-  std::vector<double> partials(summation_leaves(logs.size()), 0.0);
-  for (std::size_t i = 0; i < logs.size(); ++i) partials[i / kSummationLeaf] += logs[i];
-  sums.scale_log2_sum = reduce_tree(partials.data(), partials.size());
-}
-
-/// Calls visit(row0, row1, col0, col1, scale, tensor scale) for every tile, in the axes of the quantized matrix. Under
-/// `decode = te` the amax of the tensor stands in place of its scale.
-void CpuBackend::for_each_tile(const QuantizedTensor& q, const TileVisitor& visit) const {
-  const bool row_form = q.orientation == Orientation::row;
-  const std::int64_t original_rows = row_form ? q.rows : q.cols;
-  for (std::int64_t g = 0; g < q.groups.count(); ++g) {
-    const std::int64_t begin = q.groups.begin(g, original_rows);
-    const std::int64_t end = q.groups.end(g, original_rows);
-    const std::int64_t offset = q.tile_offsets[static_cast<std::size_t>(g)];
-    const float* tensors = (q.spec.decode == DecodeOrder::te ? q.tensor_amaxes : q.tensor_scales).as<float>();
-    const float tensor = q.has_tensor_scale() ? tensors[g] : 1.0f;
-    const std::int64_t row0 = row_form ? begin : 0;
-    const std::int64_t rows = row_form ? end - begin : q.rows;
-    const std::int64_t col0 = row_form ? 0 : begin;
-    const std::int64_t cols = row_form ? q.cols : end - begin;
-    const std::int64_t height = q.spec.tile_rows == 0 ? std::max<std::int64_t>(rows, 1) : q.spec.tile_rows;
-    const std::int64_t width = q.spec.tile_cols == 0 ? std::max<std::int64_t>(cols, 1) : q.spec.tile_cols;
-    for (std::int64_t i = 0; i * height < rows; ++i) {
-      for (std::int64_t j = 0; j * width < cols; ++j) {
-        const std::int64_t at = (i + (row_form ? offset : 0)) * q.scale_cols + j + (row_form ? 0 : offset);
-        const float scale = q.spec.scale_format == ScaleFormat::f32
-                                ? q.scales.as<float>()[at]
-                                : stored_scale_value(q.spec.scale_format, q.scales.as<std::uint8_t>()[at]);
-        visit(row0 + i * height, row0 + std::min(rows, (i + 1) * height), col0 + j * width,
-              col0 + std::min(cols, (j + 1) * width), scale, tensor);
-      }
-    }
-  }
+  measure_scales(event, measured, request.scales, result);
+  if (along_rows && request.scale_gap) measure_scale_gap(q, *along_rows, measured, sums);
+  if (request.transpose && q.orientation == Orientation::row) measure_transposes(q, decoded, measured, sums);
+  if (request.codes) result.code_counts = code_counts(q, measured);
+  return result;
 }
 
 }  // namespace ng::cpu

@@ -107,8 +107,7 @@ void CpuBackend::matmul(const StepContext& context, const Product& product) {
   grouped_matmul(context, grouped);
 }
 
-void CpuBackend::grouped_matmul(const StepContext&, const Product& product) {
-  NG_CHECK(product.a != nullptr && product.b != nullptr && product.groups != nullptr);
+void CpuBackend::multiply(const Product& product) {
   if (options_.arithmetic == Arithmetic::hopper) {
     const auto spec_of = [](const Form& form) {
       OperandSpec spec;

@@ -186,10 +186,11 @@ int run(const Arguments& arguments) {
   const RowGroups groups;
   const bool column = axis == Orientation::column;
   Measured measured;
-  measured.sums = backend
-                      ->measure(QuantizationEvent{context, site, x.view, groups, q},
-                                {.row_spec = &spec, .double_quantization = column, .scale_gap = column, .transpose = true})
-                      .sums;
+  measured.sums =
+      backend
+          ->measure(QuantizationEvent{context, site, x.view, groups, q},
+                    {.row_spec = &spec, .double_quantization = column, .scale_gap = column, .transpose = true})
+          .sums;
   throw_if_interrupted("quantizing; nothing was written");
 
   const std::filesystem::path part = out + ".part";
@@ -206,9 +207,10 @@ int run(const Arguments& arguments) {
   TextTable table({"measure", "value", "definition"}, {Align::left, Align::right, Align::left});
   for (const NamedMeasure& measure : measure_table()) {
     const MeasureSource source = measure.source;
-    const bool one_tensor = source == MeasureSource::errors ||
-                            (column && (source == MeasureSource::double_quantization || source == MeasureSource::scale_gap)) ||
-                            (source == MeasureSource::transpose && measured.sums.transpose_count > 0);
+    const bool one_tensor =
+        source == MeasureSource::errors ||
+        (column && (source == MeasureSource::double_quantization || source == MeasureSource::scale_gap)) ||
+        (source == MeasureSource::transpose && measured.sums.transpose_count > 0);
     const double value = one_tensor ? measure.form(measured) : std::nan("");
     measures.set_attribute(measure.name, value);
     if (one_tensor) table.add({measure.name, fmt::format("{:.6g}", value), measure.definition});

@@ -39,7 +39,8 @@ Edges::Edges(const ModelConfig& config, const ResolvedRecipe& recipe)
     for (int g = 0; g < kGemmCount; ++g) {
       const Gemm gemm = static_cast<Gemm>(g);
       const std::string product = edges.name + "/" + kGemmNames[g];
-      edges.product_sites[g] = Site{product, 0, sha256_first32(product)};
+      edges.product_sites[g] = Site{product, static_cast<std::uint32_t>(n * kGemmCount) + static_cast<std::uint32_t>(g),
+                                    sha256_first32(product)};
       for (int o = 0; o < kOperandCount; ++o) {
         const Operand operand = static_cast<Operand>(o);
         if (!takes_part(operand, gemm)) continue;
@@ -74,6 +75,13 @@ std::vector<Site> Edges::quantized_sites() const {
   for (const Site& site : sites_)
     if (site_specs_[site.index]->kind == OperandKind::quantized) quantized.push_back(site);
   return quantized;
+}
+
+std::vector<Site> Edges::products() const {
+  std::vector<Site> products;
+  for (const LinearEdges& edges : linears_)
+    products.insert(products.end(), std::begin(edges.product_sites), std::end(edges.product_sites));
+  return products;
 }
 
 const QuantizerSpec* Edges::row_spec(std::uint32_t site_index) const {

@@ -100,6 +100,13 @@ void create_record(hdf5::Group record, const std::vector<RecordLayout>& entries)
             {static_cast<std::int64_t>(entry.sites.size()), static_cast<std::int64_t>(entry.measures.size())},
             kChunkRows)
         .set_attribute("meaning", "[records, sites, measures]; NaN where not measured");
+    if (entry.codes == 0) continue;
+    group.create_growing(kHistogramStep, Dtype::i64, {}, kChunkRows)
+        .set_attribute("meaning", "index of the step of each histogram");
+    group
+        .create_growing("code_histogram", Dtype::u32, {static_cast<std::int64_t>(entry.sites.size()), entry.codes},
+                        kChunkRows)
+        .set_attribute("meaning", "[records, sites, codes]: how often each code occurred, 2^32 - 1 at most");
   }
 }
 
@@ -185,9 +192,15 @@ void create(hdf5::Group root, const RunSetup& setup) {
   create_casts(root.create_group("casts"), setup.casts);
   create_memory(root.create_group("memory"), setup.memory_kinds);
   create_checkpoint(root.create_group("checkpoint"), setup.checkpoint_folder);
-  hdf5::Dataset committed =
-      root.create("committed", array_1d(std::vector<std::int64_t>(kFirstRecordStream + setup.record.size())));
-  committed.set_attribute("meaning", "complete rows of train, eval, moe, memory, checkpoint, record entries in order");
+  hdf5::Dataset committed = root.create(
+      "committed", array_1d(std::vector<std::int64_t>(
+                       kFirstRecordStream + setup.record.size() +
+                       static_cast<std::size_t>(std::count_if(setup.record.begin(), setup.record.end(),
+                                                              [](const auto& r) { return r.codes != 0; })))));
+  committed.set_attribute(
+      "meaning",
+      "complete rows of train, eval, moe, memory, checkpoint, record entries in order, and of their "
+      "code histograms, those that there are");
 }
 
 void require_run_file(const hdf5::Group& root, const std::string& path) {
@@ -238,7 +251,7 @@ Streams open_streams(const hdf5::Group& root) {
     moe_columns.insert(moe_columns.begin(), "step");
   }
   if (memory.exists("step")) memory_columns = {"step", "bytes", "peak"};
-  Streams streams{{}, root.dataset("committed")};
+  Streams streams{{}, root.dataset("committed"), {}};
   const auto add = [&](const hdf5::Group& group, const std::vector<std::string>& columns) {
     streams.list.push_back(open_columns(group, columns, streams.list.size()));
   };
@@ -247,20 +260,29 @@ Streams open_streams(const hdf5::Group& root) {
   add(moe, moe_columns);
   add(memory, memory_columns);
   add(root.group("checkpoint"), {"step", "bytes", "digest"});
-  for (const std::string& name : record_names(root)) add(root.group("record/" + name), {"step", "value"});
+  const std::vector<std::string> names = record_names(root);
+  for (const std::string& name : names) add(root.group("record/" + name), {"step", "value"});
+  for (const std::string& name : names) {
+    const hdf5::Group group = root.group("record/" + name);
+    const bool has_codes = group.exists(kHistogramStep);
+    streams.histogram_of_entry.push_back(has_codes ? streams.list.size() : 0);
+    if (has_codes) add(group, {kHistogramStep, "code_histogram"});
+  }
   if (streams.committed.rows() != static_cast<std::int64_t>(streams.list.size())) {
     throw UserError(streams.committed.label() + " does not fit the streams of the file");
   }
   return streams;
 }
 
-ReadStream read_stream(const hdf5::Group& root, const std::string& group) {
+ReadStream read_stream(const hdf5::Group& root, const std::string& group, const std::string& step) {
   Streams streams = open_streams(root);
   // First the number, then the rows: a living writer may add some in between.
   streams.committed.refresh();
   const Array counts = streams.committed.read();
   for (Stream& stream : streams.list) {
-    if (stream.group.path() != "/" + group) continue;
+    if (stream.columns.empty() ? stream.group.path() != "/" + group
+                               : stream.columns.front().path() != "/" + group + "/" + step)
+      continue;
     for (hdf5::Dataset& column : stream.columns) column.refresh();
     const std::int64_t rows = std::min(counts.as<std::int64_t>()[stream.index], stream.rows());
     std::vector<std::int64_t> steps = stream.steps(rows);

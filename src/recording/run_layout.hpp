@@ -16,6 +16,7 @@ inline constexpr const char* kFormatName = "narrowgauge run";
 inline constexpr std::int64_t kChunkRows = 16;
 inline constexpr std::size_t kStatusCapacity = 16;
 inline constexpr std::size_t kDigestBytes = 32;
+inline constexpr const char* kHistogramStep = "code_histogram_step";  ///< first column of an entry's code histograms
 
 /// A stream of numbers: one member of a row, one dataset.
 template <class Row>
@@ -128,6 +129,7 @@ enum StreamIndex : std::size_t {
 struct Streams {
   std::vector<Stream> list;
   hdf5::Dataset committed;
+  std::vector<std::size_t> histogram_of_entry;  ///< index of the stream of an entry's code histograms; 0: it has none
 
   Stream& operator[](std::size_t index) { return list[index]; }
 };
@@ -135,11 +137,11 @@ struct Streams {
 /// Opens the streams that the file has; /moe and /memory may be without any (no columns).
 Streams open_streams(const hdf5::Group& root);
 
-/// Opens one stream ("train", "record/core") for reading: with its complete rows, as of now.
+/// Opens one stream ("train", "record/core") for reading: with its complete rows, as of now. `step`: its first column.
 struct ReadStream {
   Stream stream;
   std::vector<std::int64_t> steps;
 };
-ReadStream read_stream(const hdf5::Group& root, const std::string& group);
+ReadStream read_stream(const hdf5::Group& root, const std::string& group, const std::string& step = "step");
 
 }  // namespace ng::run_layout

@@ -147,12 +147,29 @@ std::vector<std::string> RunReader::record_names() const {
   return run_layout::record_names(implementation_->root);
 }
 
-RecordSeries RunReader::record(const std::string& name) const {
+void RunReader::require_record(const std::string& name) const {
   const std::vector<std::string> names = record_names();
-  if (std::find(names.begin(), names.end(), name) == names.end()) {
-    throw UserError(fmt::format("'{}' records nothing called '{}'; {}", path(), name,
-                                names.empty() ? "it records nothing" : suggestion(name, names)));
-  }
+  if (std::find(names.begin(), names.end(), name) != names.end()) return;
+  throw UserError(fmt::format("'{}' records nothing called '{}'; {}", path(), name,
+                              names.empty() ? "it records nothing" : suggestion(name, names)));
+}
+
+CodeHistograms RunReader::code_histograms(const std::string& name) const {
+  require_record(name);
+  CodeHistograms histograms;
+  const hdf5::Group group = implementation_->root.group("record/" + name);
+  histograms.sites = group.dataset("site").read_texts();
+  if (!group.exists(run_layout::kHistogramStep)) return histograms;
+  const auto [stream, steps] =
+      run_layout::read_stream(implementation_->root, "record/" + name, run_layout::kHistogramStep);
+  histograms.codes = stream.columns[1].shape().back();
+  histograms.steps = steps;
+  histograms.counts = read_column<std::uint32_t>(stream.columns[1], steps.size());
+  return histograms;
+}
+
+RecordSeries RunReader::record(const std::string& name) const {
+  require_record(name);
   const auto [stream, steps] = run_layout::read_stream(implementation_->root, "record/" + name);
   RecordSeries series;
   series.name = name;

@@ -123,7 +123,8 @@ class RunFileWriter::Implementation {
     NG_CHECK(column < values_per_row_[stream].size(), path_, " was created without this stream");
     NG_CHECK_EQ(got, values_per_row_[stream][column], "values of a row in ", path_);
   }
-  std::size_t record_entries() const { return streams_.list.size() - run_layout::kFirstRecordStream; }
+  std::size_t record_entries() const { return streams_.histogram_of_entry.size(); }
+  std::size_t histogram_of(std::size_t entry) const { return streams_.histogram_of_entry[entry]; }
 
  private:
   static std::size_t row_values(const hdf5::Dataset& dataset) {
@@ -205,9 +206,16 @@ class RunFileWriter::Implementation {
     }
   }
   void write(const RecordRow& row) {
-    run_layout::Stream& stream = next(run_layout::kFirstRecordStream + row.entry);
-    stream.columns[0].append(row.step);
-    stream.columns[1].append_rows(std::span<const float>(row.values));
+    if (!row.values.empty()) {
+      run_layout::Stream& stream = next(run_layout::kFirstRecordStream + row.entry);
+      stream.columns[0].append(row.step);
+      stream.columns[1].append_rows(std::span<const float>(row.values));
+    }
+    if (!row.codes.empty()) {
+      run_layout::Stream& stream = next(streams_.histogram_of_entry[row.entry]);
+      stream.columns[0].append(row.step);
+      stream.columns[1].append_rows(std::span<const std::uint32_t>(row.codes));
+    }
   }
   void write(const MemoryRow& row) {
     run_layout::Stream& stream = next(run_layout::kMemoryStream);
@@ -380,8 +388,16 @@ void RunFileWriter::append(MoeRow row) {
 
 void RunFileWriter::append(RecordRow row) {
   NG_CHECK_LT(row.entry, implementation_->record_entries());
-  implementation_->check_values(run_layout::kFirstRecordStream + row.entry, 1, row.values.size());
-  implementation_->check_step(run_layout::kFirstRecordStream + row.entry, row.step);
+  if (!row.values.empty()) {
+    implementation_->check_values(run_layout::kFirstRecordStream + row.entry, 1, row.values.size());
+    implementation_->check_step(run_layout::kFirstRecordStream + row.entry, row.step);
+  }
+  if (!row.codes.empty()) {
+    const std::size_t stream = implementation_->histogram_of(row.entry);
+    NG_CHECK(stream != 0, path(), " was created without code histograms of entry ", row.entry);
+    implementation_->check_values(stream, 1, row.codes.size());
+    implementation_->check_step(stream, row.step);
+  }
   implementation_->push(std::move(row));
 }
 

@@ -41,6 +41,17 @@ state = { master = "f32", adam_m = "f32", adam_v = "f32", weight_grad = "f32" }
   return resolve(Recipe::from_text("built-in bf16", kText), shape);
 }
 
+/// Codes of the widest format among the sites of an entry.
+std::int64_t histogram_codes(const Edges& edges, const BoundEntry& entry) {
+  constexpr int kMost = 12;
+  int bits = 0;
+  for (const Site& site : entry.sites) bits = std::max(bits, bit_count(edges.spec(site.index).quantizer.element));
+  if (bits > kMost)
+    throw UserError(fmt::format("recording entry '{}': code histograms are for formats of up to {} bits, not {}",
+                                entry.entry.name, kMost, bits));
+  return std::int64_t{1} << bits;
+}
+
 }  // namespace
 
 Run::Run(const RunPlanned& plan, const BackendOptions& options)
@@ -58,7 +69,11 @@ Run::Run(const RunPlanned& plan, const BackendOptions& options)
     state_.first.push_back(backend_->zeros(Dtype::f32, p.trained ? p.rows() : 0, p.cols()));
     state_.second.push_back(backend_->zeros(Dtype::f32, p.trained ? p.rows() : 0, p.cols()));
   }
-  entries_ = plan.recording.bind(edges_.quantized_sites(), edges_.sites());
+  const std::vector<Site> quantized = edges_.quantized_sites(), products = edges_.products();
+  entries_ = plan.recording.bind({quantized, edges_.sites(), products});
+  for (BoundEntry& entry : entries_) {
+    if (entry.entry.code_histogram_every > 0) entry.codes = histogram_codes(edges_, entry);
+  }
   std::map<std::uint32_t, QuantizerSpec> row_specs;
   for (const Site& site : edges_.sites())
     if (const QuantizerSpec* spec = edges_.row_spec(site.index)) row_specs.emplace(site.index, *spec);
@@ -131,6 +146,7 @@ StepLosses Run::gradients(std::int64_t step) {
       losses.z += moe.z_loss * share;
     }
   }
+  if (recorder_->probes()) show_probe(step);
   backend_->set_tap(nullptr);
   for (std::size_t l = 0; l < moe_layers; ++l) {
     const auto begin = losses.moe.load.begin() + static_cast<std::ptrdiff_t>(l * experts);
@@ -143,6 +159,34 @@ StepLosses Run::gradients(std::int64_t step) {
   return losses;
 }
 
+Batch Run::evaluation_batch(std::int64_t first, std::int64_t sequences) {
+  const std::size_t length = static_cast<std::size_t>(plan_.training.sequence_length);
+  ids_.resize(static_cast<std::size_t>(sequences) * length);
+  targets_.resize(ids_.size());
+  for (std::int64_t s = 0; s < sequences; ++s) {
+    const std::size_t at = static_cast<std::size_t>(s) * length;
+    data_.read_window(eval_windows_[static_cast<std::size_t>(first + s)], std::span(ids_).subspan(at, length),
+                      std::span(targets_).subspan(at, length));
+  }
+  const std::int64_t windows = static_cast<std::int64_t>(eval_windows_.size());
+  return Batch{ids_,
+               targets_,
+               sequences,
+               plan_.training.sequence_length,
+               windows * plan_.training.sequence_length,
+               first * plan_.training.sequence_length};
+}
+
+void Run::show_probe(std::int64_t step) {
+  const TrainingConfig& t = plan_.training;
+  const std::int64_t probed = std::min(t.batch, static_cast<std::int64_t>(eval_windows_.size()));
+  const std::int64_t per_batch = t.batch / t.micro_batches;
+  for (std::int64_t w = 0; w < probed; w += per_batch) {
+    const StepContext context{plan_.request.seed, step, static_cast<std::int32_t>(w / per_batch), Phase::probe};
+    (void)model_.evaluate(context, evaluation_batch(w, std::min(per_batch, probed - w)), edges_);
+  }
+}
+
 double Run::evaluate(std::int64_t step, Edges& edges) {
   const TrainingConfig& t = plan_.training;
   const std::int64_t windows = static_cast<std::int64_t>(eval_windows_.size());
@@ -150,16 +194,8 @@ double Run::evaluate(std::int64_t step, Edges& edges) {
   const std::int64_t per_batch = std::max<std::int64_t>(1, t.batch / t.micro_batches);
   for (std::int64_t w = 0; w < windows; w += per_batch) {
     const std::int64_t sequences = std::min(per_batch, windows - w);
-    ids_.resize(static_cast<std::size_t>(sequences * t.sequence_length));
-    targets_.resize(ids_.size());
-    for (std::int64_t s = 0; s < sequences; ++s) {
-      const std::size_t at = static_cast<std::size_t>(s * t.sequence_length);
-      const std::size_t length = static_cast<std::size_t>(t.sequence_length);
-      data_.read_window(eval_windows_[static_cast<std::size_t>(w + s)], std::span(ids_).subspan(at, length),
-                        std::span(targets_).subspan(at, length));
-    }
     const std::int64_t tokens = sequences * t.sequence_length;
-    const Batch batch{ids_, targets_, sequences, t.sequence_length, windows * t.sequence_length, w * t.sequence_length};
+    const Batch batch = evaluation_batch(w, sequences);
     const StepContext context{plan_.request.seed, step, 0, Phase::eval};
     const ForwardResult result = model_.evaluate(context, batch, edges);
     NG_CHECK_EQ(result.token_loss.view.cols, tokens);
@@ -258,6 +294,8 @@ void Run::save(CheckpointStore& store, RunFileWriter& writer, std::int64_t steps
     backend_->download(host.back().data(), tensor.view);
     contents.tensors.push_back({tensor.name, Dtype::f32, tensor.shape, std::as_bytes(std::span(host.back()))});
   }
+  const std::map<std::string, Array> recorded = recorder_->state();
+  for (const auto& [name, array] : recorded) contents.tensors.push_back({name, array.dtype, array.shape, array.data});
   const SavedCheckpoint saved = store.save(contents);
   writer.append(CheckpointRow{saved.step, saved.bytes, saved.digest});
   writer.flush();
@@ -265,6 +303,7 @@ void Run::save(CheckpointStore& store, RunFileWriter& writer, std::int64_t steps
 
 void Run::restore(const LoadedCheckpoint& checkpoint) {
   last_saved_ = checkpoint.step;
+  recorder_->restore(checkpoint.tensors);
   if (checkpoint.run_id != plan_.run_id)
     throw UserError(
         fmt::format("{}: belongs to run {}, not to {}", checkpoint.path.string(), checkpoint.run_id, plan_.run_id));

@@ -59,6 +59,10 @@ class Run {
 
  private:
   Batch batch_at(std::int64_t step, std::int64_t micro_batch);
+  /// Held-out windows [first, first + sequences).
+  Batch evaluation_batch(std::int64_t first, std::int64_t sequences);
+  /// The first held-out windows, forward, for entries of the recording plan that look at the same tokens every time.
+  void show_probe(std::int64_t step);
   double evaluate(std::int64_t step, Edges& edges);
   void update_router_biases(const StepLosses& losses);
   /// All tensors of the state with their names in a checkpoint; only trained parameters have optimizer state.

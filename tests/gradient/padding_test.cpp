@@ -76,7 +76,12 @@ class Measures final : public ng::Tap {
   Measures(ng::Backend& backend, const ng::Edges& edges) : backend_(backend), edges_(edges) {}
   bool wants(const ng::StepContext&, const ng::Site&) const override { return true; }
   void quantized(const ng::QuantizationEvent& event) override {
-    const ng::MeasureSums sums = backend_.measure(event, edges_.row_spec(event.site.index));
+    const bool column = event.quantized.orientation == ng::Orientation::column;
+    ng::MeasureRequest request;
+    request.row_spec = edges_.row_spec(event.site.index);
+    request.double_quantization = request.scale_gap = column;
+    request.transpose = !column;
+    const ng::MeasureSums sums = backend_.measure(event, request).sums;
     std::vector<std::byte>& bytes = sums_[event.site.name];
     bytes.resize(sizeof sums);
     std::memcpy(bytes.data(), &sums, sizeof sums);
@@ -183,7 +188,7 @@ double rounding_bias(std::int64_t tokens) {
     const ng::StepContext context{1, step, 0, ng::Phase::train};
     const ng::QuantizedTensor q =
         backend->quantize(context, rows.view, routing.groups, spec, ng::Orientation::column, site);
-    const ng::MeasureSums sums = backend->measure({context, site, rows.view, routing.groups, q}, nullptr);
+    const ng::MeasureSums sums = backend->measure({context, site, rows.view, routing.groups, q}, {}).sums;
     EXPECT_EQ(sums.count, 16.0 * static_cast<double>(C));  // padding rows that the transform filled are measured
     error += sums.signed_error;
     size += sums.absolute;

@@ -81,6 +81,7 @@ TEST_P(EveryRecipe, ResumedEqualsUninterrupted) {
     ng::resume_run(file, ng::RunOptions{});
     const End resumed = end_of(file);
     expect_equal(whole, resumed);
+    EXPECT_EQ(whole.recorder, resumed.recorder);
     EXPECT_TRUE(same_bytes(whole.records, resumed.records));
   }
 }

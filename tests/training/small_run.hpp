@@ -87,6 +87,7 @@ class Folder {
 /// What a run ended with: weights and optimizer state by name, losses, records. Equal ends are equal bytes.
 struct End {
   std::map<std::string, std::vector<std::byte>> tensors;
+  std::map<std::string, std::vector<std::byte>> recorder;  ///< what the recorder carries on; depends on the plan
   std::vector<double> losses;
   std::vector<std::pair<double, double>> evals;
   std::vector<std::vector<float>> records;
@@ -96,7 +97,8 @@ inline End end_of(const std::string& run_file) {
   End end;
   const auto checkpoint = ng::CheckpointStore(ng::checkpoint_folder_of(run_file)).load_latest();
   if (!checkpoint) throw std::runtime_error("no checkpoint of " + run_file);
-  for (const auto& [name, array] : checkpoint->tensors) end.tensors[name] = array.data;
+  for (const auto& [name, array] : checkpoint->tensors)
+    (name.starts_with("recorder/") ? end.recorder : end.tensors)[name] = array.data;
   const ng::RunReader reader(run_file);
   for (const ng::TrainRow& row : reader.train()) {
     end.losses.push_back(row.loss);

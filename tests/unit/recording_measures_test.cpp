@@ -42,7 +42,7 @@ MeasureSums by_hand() {
 float value(const std::string& name, const MeasureSums& sums) {
   const NamedMeasure* measure = find_measure(name);
   EXPECT_NE(measure, nullptr) << name;
-  return form_measure(measure->id, sums);
+  return form_measure(measure->id, Measured{sums, {}, {}});
 }
 
 TEST(Measures, WorkedByHand) {

@@ -90,7 +90,7 @@ inline MoeRow moe_row(std::int64_t step) {
 }
 inline RecordRow record_row(std::size_t entry, std::int64_t step) {
   const auto s = static_cast<float>(step);
-  return entry == 0 ? RecordRow{0, step, {s, s + 0.25f, NAN, -s}} : RecordRow{1, step, {s * 2}};
+  return entry == 0 ? RecordRow{0, step, {s, s + 0.25f, NAN, -s}, {}} : RecordRow{1, step, {s * 2}, {}};
 }
 inline MemoryRow memory_row(std::int64_t step) {
   return {step, {1000, 2000 + step}, 1 << 20};

@@ -55,9 +55,12 @@ class Backend {
   /// Decoded values [rows, cols] as quantized (a column form gives the transposed matrix), rounded once to out's dtype.
   /// A residual of outliers is not added.
   virtual void dequantize(const QuantizedTensor& x, const TensorView& out) = 0;
-  /// Error sums of a quantized form against its original; see MeasureSums. A residual of outliers counts: D is
-  /// fp32(decoded + it). `double_quantization`: also quantize along rows first (`row_spec`) and then as `q` was.
-  virtual MeasureSums measure(const QuantizationEvent& event, const QuantizerSpec* row_spec) = 0;
+  /// Error sums of a quantized form against its original (see MeasureSums), and what `request` asks for beside them;
+  /// what does not apply to the form stays zero. A residual of outliers counts: D is fp32(decoded + it). Padding rows
+  /// are not measured.
+  virtual Measurement measure(const QuantizationEvent& event, const MeasureRequest& request) = 0;
+  /// Sampled elements of a product that was just made (see ProductElement); `event.before` as the product found them.
+  virtual std::vector<ProductElement> measure_product(const ProductEvent& event) = 0;
 
   // ---- products
   virtual void matmul(const StepContext& context, const Product& product) = 0;

@@ -9,6 +9,7 @@
 #include <span>
 #include <vector>
 
+#include "narrowgauge/backend/measurement.hpp"
 #include "narrowgauge/backend/router_spec.hpp"
 #include "narrowgauge/observe/tap.hpp"
 #include "narrowgauge/tensor/tensor_forms.hpp"
@@ -97,33 +98,5 @@ struct ParameterUpdate {
   TensorView second;    ///< f32, v
   bool decay = true;
 };
-
-/// Sums that measures are formed from (numerics.md section 6); ratios are formed once per step by the recorder. Double,
-/// over the tree of summation_order.hpp.
-struct MeasureSums {
-  double count = 0;
-  double nonzero = 0;       ///< X != 0
-  double error2 = 0;        ///< sum (D - X)^2
-  double square = 0;        ///< sum X^2
-  double decoded2 = 0;      ///< sum D^2
-  double product = 0;       ///< sum D X
-  double signed_error = 0;  ///< sum (D - X) sign(X)
-  double absolute = 0;      ///< sum |X|
-  double underflow = 0;     ///< count X != 0, D == 0
-  double saturated = 0;     ///< count |X| above the largest value that the block can hold
-  double max_abs_error = 0;
-  double max_rel_error = 0;
-  double scale_count = 0;
-  double scale_log2_sum = 0;
-  double scale_log2_min = 0;
-  double scale_log2_max = 0;
-  double double_error2 = 0;   ///< sum (D(Qc(D(Qr X))) - D(Qc X))^2
-  double double_total2 = 0;   ///< sum (D(Qc(D(Qr X))) - X)^2
-  double single_total2 = 0;   ///< sum (D(Qc X) - X)^2
-  double double_changed = 0;  ///< count of elements whose decoded values differ
-};
-
-/// Merges the sums of two parts (micro-batches, ranks), in the order of the call.
-void merge(MeasureSums& into, const MeasureSums& part);
 
 }  // namespace ng

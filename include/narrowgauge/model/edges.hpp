@@ -43,6 +43,9 @@ class Edges {
   /// All operand sites of the model, numbered by their index; and those that are quantized under this recipe.
   const std::vector<Site>& sites() const { return sites_; }
   std::vector<Site> quantized_sites() const;
+  /// The sites of all products, numbered on their own.
+  std::vector<Site> products() const;
+  const OperandSpec& spec(std::uint32_t site_index) const { return *site_specs_[site_index]; }
   /// The quantizer of the row form of the tensor whose column form a site names, if it has one.
   const QuantizerSpec* row_spec(std::uint32_t site_index) const;
 

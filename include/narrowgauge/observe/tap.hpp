@@ -5,10 +5,12 @@
 #pragma once
 
 #include <cstdint>
+#include <span>
 #include <string>
 
 #include "narrowgauge/tensor/quantized_tensor.hpp"
 #include "narrowgauge/tensor/step_context.hpp"
+#include "narrowgauge/tensor/tensor_forms.hpp"
 #include "narrowgauge/tensor/tensor_view.hpp"
 
 namespace ng {
@@ -31,12 +33,32 @@ struct QuantizationEvent {
   const QuantizedTensor& quantized;
 };
 
+/// A product as one operation saw it. `a` and `b` carry their originals; `groups` as the operation took them. `before`:
+/// what the product was added to, at its sampled rows (sampled_indices) in order, [rows, cols] f32; empty when nothing
+/// was there. Valid during the call only.
+struct ProductEvent {
+  const StepContext& context;
+  const Site& site;
+  Gemm gemm = Gemm::fprop;
+  const Form& a;
+  const Form& b;
+  const RowGroups& groups;
+  const TensorView& out;
+  std::span<const float> before;
+};
+
 class Tap {
  public:
   virtual ~Tap() = default;
   /// One branch for an unplanned site.
   virtual bool wants(const StepContext& context, const Site& site) const = 0;
   virtual void quantized(const QuantizationEvent& event) = 0;
+
+  /// Of a product's site.
+  virtual bool wants_product(const StepContext&, const Site&) const { return false; }
+  /// Of an operand's site: its product is wanted, so that the form has to keep its original.
+  virtual bool wants_original(const StepContext&, const Site&) const { return false; }
+  virtual void multiplied(const ProductEvent&) {}
 };
 
 }  // namespace ng

@@ -8,6 +8,11 @@
 //   site = ["layer.*/fc1/*", "layer.*/fc2/*"]    # one pattern or a list; '*' any text, '?' one character
 //   measure = ["rel_mse", "underflow_rate"]      # one name or a list
 //   every = 10                                   # steps 0, 10, 20, ... and the last; or steps = [0, 100]
+//   batch = "probe"                              # the same held-out sequences at every record; default "step"
+//   code_histogram_every = 100                   # also counts of every code, at a cadence of their own
+//
+// Measures of products (gemm_error stands for all of them) belong to sites of products, `layer.0/fc1/wgrad`, and have
+// entries of their own.
 #pragma once
 
 #include <cstdint>
@@ -24,27 +29,43 @@
 
 namespace ng {
 
+/// What an entry looks at: the step's own tokens, or the same held-out sequences every time, forward only.
+enum class RecordedBatch : std::uint8_t { step, probe };
+
 struct RecordingEntry {
   std::string name;
   std::vector<std::string> sites;  ///< patterns
   std::vector<Measure> measures;
   std::int64_t every = 0;           ///< 0: `steps` alone
   std::vector<std::int64_t> steps;  ///< ascending
+  RecordedBatch batch = RecordedBatch::step;
+  std::int64_t code_histogram_every = 0;  ///< 0: no histograms
 
   /// Steps are numbered 0 to total_steps - 1.
   [[nodiscard]] bool due(std::int64_t step, std::int64_t total_steps) const;
+  [[nodiscard]] bool codes_due(std::int64_t step, std::int64_t total_steps) const;
+  /// All measures of an entry are of products, or none is.
+  [[nodiscard]] bool measures_products() const;
 };
 
 /// An entry with the sites that its patterns found, in the order of the model.
 struct BoundEntry {
   RecordingEntry entry;
   std::vector<Site> sites;
+  std::int64_t codes = 256;  ///< extent of a code histogram
+};
+
+/// The sites of a model and recipe that a plan can choose from.
+struct SiteCatalogue {
+  std::span<const Site> recordable;  ///< operands that are quantized in this run
+  std::span<const Site> all;         ///< all operands
+  std::span<const Site> products;
 };
 
 class RecordingPlan {
  public:
-  /// `core` (every 10 steps, every quantized site) and `double_quant` (every 50 steps, the column forms: wgrad operands
-  /// and the weights of dgrad).
+  /// `core` (every 10 steps, every quantized site), `double_quant` (every 50 steps, the column forms: wgrad operands
+  /// and the weights of dgrad) and `weight_scales` (every 50 steps).
   [[nodiscard]] static RecordingPlan built_in();
   /// No entries: nothing is recorded.
   [[nodiscard]] static RecordingPlan none() { return {}; }
@@ -56,9 +77,9 @@ class RecordingPlan {
   /// Canonical form, for the run's configuration.
   [[nodiscard]] Json json() const;
 
-  /// Finds the sites. `recordable`: those that are quantized in this run; `all`: every site of the model. A pattern
-  /// that fits no site at all is a UserError; an entry whose patterns fit no recordable one is left out.
-  [[nodiscard]] std::vector<BoundEntry> bind(std::span<const Site> recordable, std::span<const Site> all) const;
+  /// Finds the sites. A pattern that fits no site at all is a UserError, and so is one that fits a site where a measure
+  /// has no meaning; an entry whose patterns fit no recordable site is left out.
+  [[nodiscard]] std::vector<BoundEntry> bind(const SiteCatalogue& catalogue) const;
 
  private:
   std::vector<RecordingEntry> entries_;

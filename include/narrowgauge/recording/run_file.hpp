@@ -23,9 +23,9 @@ struct RunFileOptions {
 
 /// One writer per file: another process, or another writer of this one, is refused with a UserError.
 ///
-/// A disk too full for the next row is found before anything is written: the file keeps what it has and closes in order.
-/// Every call after a failed write throws that failure (MachineError naming the file) in the caller's thread. Steps
-/// must rise within a stream (LogicError). Not for several threads at once.
+/// A disk too full for the next row is found before anything is written: the file keeps what it has and closes in
+/// order. Every call after a failed write throws that failure (MachineError naming the file) in the caller's thread.
+/// Steps must rise within a stream (LogicError). Not for several threads at once.
 class RunFileWriter {
  public:
   /// Creates `path` by way of `path`.part. UserError if `path` exists (naming --resume) or cannot be written.
@@ -79,6 +79,14 @@ struct RecordSeries {
   }
 };
 
+/// Code histograms of one entry of the recording plan over the steps; no codes where the plan asked for none.
+struct CodeHistograms {
+  std::vector<std::string> sites;
+  std::int64_t codes = 0;
+  std::vector<std::int64_t> steps;
+  std::vector<std::uint32_t> counts;  ///< [steps, sites, codes]
+};
+
 /// Reads a finished, running or killed run file. UserError: not a run file, another version, truncated, damaged. Every
 /// call looks anew, so that a running file can be followed; streams are cut to the rows that are complete.
 class RunReader {
@@ -106,6 +114,7 @@ class RunReader {
   [[nodiscard]] std::vector<std::string> record_names() const;  // in the order of the plan
   /// UserError listing the entries when there is none of that name.
   [[nodiscard]] RecordSeries record(const std::string& name) const;
+  [[nodiscard]] CodeHistograms code_histograms(const std::string& name) const;
   [[nodiscard]] std::vector<GemmRow> gemms() const;
   /// Share of the products' FLOPs by "A x B" operand formats.
   [[nodiscard]] std::map<std::string, double> flops_by_format() const;
@@ -117,6 +126,7 @@ class RunReader {
 
  private:
   class Implementation;
+  void require_record(const std::string& name) const;
   std::unique_ptr<Implementation> implementation_;
 };
 

@@ -62,6 +62,7 @@ struct RecordLayout {
   std::vector<std::string> sites;
   std::vector<std::string> measures;
   std::vector<std::string> definitions;  ///< of the measures, in words
+  std::int64_t codes = 0;                ///< extent of code histograms; 0: none
 };
 
 /// Everything that exists before the first step.
@@ -117,7 +118,8 @@ struct MoeRow {
 struct RecordRow {
   std::size_t entry = 0;  ///< index into RunSetup::record
   std::int64_t step = 0;
-  std::vector<float> values;  ///< [sites, measures], NaN where not measured
+  std::vector<float> values;         ///< [sites, measures], NaN where not measured; empty: not due
+  std::vector<std::uint32_t> codes;  ///< [sites, codes]: how often each code occurred; empty: not due
 };
 
 struct MemoryRow {

@@ -7,7 +7,8 @@
 
 namespace ng {
 
-enum class Phase : std::uint8_t { train, eval, recompute };
+/// `probe`: the forward pass on a fixed batch, for a tap; otherwise like `eval`.
+enum class Phase : std::uint8_t { train, eval, recompute, probe };
 
 struct StepContext {
   std::uint32_t seed = 0;

@@ -25,6 +25,7 @@ struct Form {
   OperandKind kind = OperandKind::bf16;
   Tensor plain;                                      ///< kind f32 or bf16: as the original lies, never transposed
   std::shared_ptr<const QuantizedTensor> quantized;  ///< kind quantized
+  Tensor original{};  ///< what it was made from; kept only while somebody looks at its product
 };
 
 struct TensorForms {

@@ -57,7 +57,7 @@ TEST(Calibration, NormalDataGiveThePublishedErrors) {
     const ng::QuantizedTensor q =
         row.known_amax ? backend->quantize_known_amax(context, x.view, groups, spec, ng::Orientation::row, site, amax)
                        : backend->quantize(context, x.view, groups, spec, ng::Orientation::row, site);
-    const ng::MeasureSums sums = backend->measure(ng::QuantizationEvent{context, site, x.view, groups, q}, nullptr);
+    const ng::MeasureSums sums = backend->measure(ng::QuantizationEvent{context, site, x.view, groups, q}, {}).sums;
     const double rel_mse = sums.error2 / sums.square;
     std::printf("%-44s %10.3e %10.3e %8.2f %+7.2f%%\n", row.quantizer, rel_mse, row.rel_mse, -10 * std::log10(rel_mse),
                 100 * (rel_mse / row.rel_mse - 1));
@@ -84,7 +84,7 @@ TEST(Calibration, OutliersAreWhatClampingIsFor) {
   const auto error = [&](const char* text) {
     const ng::QuantizerSpec spec = ng::parse_quantizer(text);
     const ng::QuantizedTensor q = backend->quantize(context, x.view, groups, spec, ng::Orientation::row, site);
-    const ng::MeasureSums sums = backend->measure(ng::QuantizationEvent{context, site, x.view, groups, q}, nullptr);
+    const ng::MeasureSums sums = backend->measure(ng::QuantizationEvent{context, site, x.view, groups, q}, {}).sums;
     std::printf("%-44s rel. MSE %.3e, SNR %.2f dB\n", text, sums.error2 / sums.square,
                 -10 * std::log10(sums.error2 / sums.square));
     return sums.error2 / sums.square;

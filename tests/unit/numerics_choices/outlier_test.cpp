@@ -153,7 +153,7 @@ TEST(Outliers, MeasuresCountTheResidual) {
     const ng::Site site;
     const ng::RowGroups groups;
     const ng::MeasureSums sums =
-        backend().measure(ng::QuantizationEvent{context, site, input.view, groups, q}, nullptr);
+        backend().measure(ng::QuantizationEvent{context, site, input.view, groups, q}, {}).sums;
     const auto split = ng_oracle::split_outliers(x, rows, cols, 0.97, false, format_name(residual));
     ng_oracle::Quantized expected = ng_oracle::quantize(split.clamped, rows, cols, token());
     for (std::size_t i = 0; i < x.size(); ++i)

@@ -69,7 +69,7 @@ TEST(Measure, SumsGiveTheDefinitions) {
         const auto q = backend->quantize(context, input.view, groups, ng_golden::program_spec(spec),
                                          column ? ng::Orientation::column : ng::Orientation::row, site);
         const ng::MeasureSums s =
-            backend->measure(ng::QuantizationEvent{context, site, input.view, groups, q}, nullptr);
+            backend->measure(ng::QuantizationEvent{context, site, input.view, groups, q}, {}).sums;
         const auto laid = column ? ng_oracle::transposed(x, rows, cols) : x;
         const auto oracle = ng_oracle::quantize(laid, column ? cols : rows, column ? rows : cols, spec);
         const ng_oracle::Measures m = ng_oracle::measure(laid, oracle, spec);
@@ -107,7 +107,10 @@ TEST(Measure, DoubleQuantization) {
       const auto q = backend->quantize(context, input.view, groups, ng_golden::program_spec(column_spec),
                                        ng::Orientation::column, site);
       const ng::QuantizerSpec first = ng_golden::program_spec(row_spec);
-      const ng::MeasureSums s = backend->measure(ng::QuantizationEvent{context, site, input.view, groups, q}, &first);
+      const ng::MeasureSums s = backend
+                                    ->measure(ng::QuantizationEvent{context, site, input.view, groups, q},
+                                              {.row_spec = &first, .double_quantization = true})
+                                    .sums;
       const auto d = ng_oracle::double_quantization(x, rows, cols, row_spec, column_spec);
       const std::string what = std::string(row_case.element) + " then " + column_case.element;
       expect_close(s.double_error2 / s.square, d.error, what);
@@ -130,7 +133,7 @@ TEST(Measure, HadamardIsMeasuredAfterTheRotation) {
   const ng::Tensor input = ng_golden::uploaded(*backend, x, rows, cols);
   const auto q =
       backend->quantize(context, input.view, groups, ng_golden::program_spec(spec), ng::Orientation::column, site);
-  const ng::MeasureSums s = backend->measure(ng::QuantizationEvent{context, site, input.view, groups, q}, nullptr);
+  const ng::MeasureSums s = backend->measure(ng::QuantizationEvent{context, site, input.view, groups, q}, {}).sums;
   const auto laid = ng_oracle::transposed(x, rows, cols);
   const auto rotated =
       ng_oracle::hadamard(laid, cols, rows, 16, spec.hadamard_signs, spec.hadamard_order, spec.hadamard_result);
@@ -151,7 +154,7 @@ TEST(Measure, EmptyAndZeroTensorsDoNotCrash) {
       const ng::Tensor input = ng_golden::uploaded(*backend, x, rows, cols);
       const auto q = backend->quantize(context, input.view, groups, ng_golden::program_spec(spec_of(k)),
                                        ng::Orientation::row, site);
-      const ng::MeasureSums s = backend->measure(ng::QuantizationEvent{context, site, input.view, groups, q}, nullptr);
+      const ng::MeasureSums s = backend->measure(ng::QuantizationEvent{context, site, input.view, groups, q}, {}).sums;
       EXPECT_EQ(s.error2, 0);
       EXPECT_EQ(s.square, 0);
       EXPECT_EQ(s.nonzero, 0);
