@@ -14,8 +14,10 @@ namespace {
 
 using ng_oracle::bits_of;
 
+constexpr std::uint32_t kSeed = 20;
+
 std::vector<float> transform(const ng::HadamardSpec& spec, std::vector<float> x) {
-  const ng::HadamardSignMask mask = ng::hadamard_sign_mask(spec, 0);
+  const ng::HadamardSignMask mask = ng::hadamard_sign_mask(spec, kSeed);
   for (std::size_t at = 0; at < x.size(); at += static_cast<std::size_t>(spec.size)) {
     ng::hadamard_transform(spec, mask, x.data() + at);
   }
@@ -42,20 +44,20 @@ std::vector<float> inputs(std::size_t count) {
 TEST(Hadamard, EverySizeOrderSignAndResult) {
   const std::vector<float> x = inputs(6144);
   for (std::size_t n = 2; n <= 128; n *= 2) {
-    for (const bool fixed : {false, true}) {
-      if (fixed && n != 16) continue;
+    for (const auto signs :
+         {ng_oracle::HadamardSigns::none, ng_oracle::HadamardSigns::te_fixed, ng_oracle::HadamardSigns::seeded}) {
+      if (signs == ng_oracle::HadamardSigns::te_fixed && n != 16) continue;
       for (const bool serial : {false, true}) {
         for (const bool bf16 : {false, true}) {
           ng::HadamardSpec spec;
           spec.size = static_cast<std::int16_t>(n);
-          spec.signs = fixed ? ng::HadamardSigns::te_fixed : ng::HadamardSigns::none;
+          spec.signs = static_cast<ng::HadamardSigns>(static_cast<int>(signs));
           spec.order = serial ? ng::HadamardOrder::serial : ng::HadamardOrder::butterfly;
           spec.result = bf16 ? ng::HadamardResult::bf16 : ng::HadamardResult::f32;
           const auto got = transform(spec, x);
           const auto expected = ng_oracle::hadamard(
-              x, 1, x.size(), n, fixed ? ng_oracle::HadamardSigns::te_fixed : ng_oracle::HadamardSigns::none,
-              serial ? ng_oracle::HadamardOrder::serial : ng_oracle::HadamardOrder::butterfly,
-              bf16 ? ng_oracle::HadamardResult::bf16 : ng_oracle::HadamardResult::f32);
+              x, 1, x.size(), n, signs, serial ? ng_oracle::HadamardOrder::serial : ng_oracle::HadamardOrder::butterfly,
+              bf16 ? ng_oracle::HadamardResult::bf16 : ng_oracle::HadamardResult::f32, kSeed);
           for (std::size_t i = 0; i < x.size(); ++i) {
             if (std::isnan(got[i]) && std::isnan(expected[i])) continue;
             ASSERT_EQ(bits_of(got[i]), bits_of(expected[i]))
