@@ -19,6 +19,7 @@ namespace {
 
 constexpr std::int64_t kRowsPerPiece = 32;  // even: a piece of a column form starts at a whole byte
 constexpr std::int64_t kColsPerPiece = 64;
+constexpr std::int64_t kNearElements = 8192;  // 32 KiB: what is read twice then comes from the first-level cache
 
 /// The tiles of one group in the axes of the original, and their scales.
 struct GroupTiles {
@@ -56,10 +57,15 @@ class Quantization {
     if (row_form_ && !needs_tensor_amax(q_.spec.rule)) {
       for (GroupTiles& g : groups_) {
         const std::int64_t step = std::max<std::int64_t>(1, kRowsPerPiece / g.tile_rows);
-        pool_.parallel_ranges(g.row_tiles, step, [&](std::int64_t first, std::int64_t last) {
-          measure_amax(g, first, last);
-          const bool careful = make_scales(g, first, last);
-          encode_rows(g, first * g.tile_rows, std::min(g.rows, last * g.tile_rows), careful);
+        const std::int64_t tile_elements = std::max<std::int64_t>(1, g.tile_rows * x_.cols);
+        const std::int64_t near = std::max<std::int64_t>(1, kNearElements / tile_elements);
+        pool_.parallel_ranges(g.row_tiles, step, [&](std::int64_t begin, std::int64_t end) {
+          for (std::int64_t first = begin; first < end; first += near) {
+            const std::int64_t last = std::min(end, first + near);
+            measure_amax(g, first, last);
+            const bool careful = make_scales(g, first, last);
+            encode_rows(g, first * g.tile_rows, std::min(g.rows, last * g.tile_rows), careful);
+          }
         });
       }
     } else {
@@ -94,8 +100,11 @@ class Quantization {
   void make_tensor_scales();
   bool make_scales(GroupTiles& g, std::int64_t first, std::int64_t last);
   void choose_four_over_six(GroupTiles& g, std::int64_t tile);
+  std::size_t draw_bytes(std::int64_t count) const {
+    return random_ ? static_cast<std::size_t>(count) * q_.spec.cast.random_bits / 8 : 0;
+  }
   void encode_part(const GroupTiles& g, std::int64_t row, std::int64_t col0, std::int64_t cols, bool careful,
-                   std::uint32_t* draws, void* out);
+                   std::uint8_t* draws, void* out, std::uint8_t* nibbles);
   void encode_rows(const GroupTiles& g, std::int64_t first, std::int64_t last, bool careful);
   void encode_columns(const GroupTiles& g, std::int64_t col0, std::int64_t col1, bool careful);
 
@@ -153,14 +162,18 @@ void Quantization::measure_amax(GroupTiles& g, std::int64_t first, std::int64_t 
 }
 
 void Quantization::make_tensor_scales() {
+  const bool by_group = q_.spec.tensor_scope == TensorScope::group;
+  const auto measured = [&](const GroupTiles& g, bool merge, std::uint32_t& amax) {
+    const std::int64_t count = static_cast<std::int64_t>(g.amax.size());
+    if (count > 0) kernels_.amax_tiles(reinterpret_cast<const float*>(g.amax.data()), count, count, merge, &amax);
+  };
   std::uint32_t whole = 0;
-  for (const GroupTiles& g : groups_)
-    for (const std::uint32_t amax : g.amax) whole = std::max(whole, amax);
+  if (!by_group && known_amax_ == nullptr)
+    for (const GroupTiles& g : groups_) measured(g, true, whole);
   for (std::size_t i = 0; i < groups_.size(); ++i) {
     GroupTiles& g = groups_[i];
     std::uint32_t amax = whole;
-    if (q_.spec.tensor_scope == TensorScope::group)
-      amax = g.amax.empty() ? 0 : *std::max_element(g.amax.begin(), g.amax.end());
+    if (by_group && known_amax_ == nullptr) measured(g, true, amax);
     if (known_amax_ != nullptr) amax = magnitude_bits(known_amax_[q_.spec.tensor_scope == TensorScope::group ? i : 0]);
     g.tensor = tensor_scale(q_.spec, amax);
     q_.tensor_scales.as<float>()[i] = g.tensor.decode;
@@ -174,13 +187,15 @@ bool Quantization::make_scales(GroupTiles& g, std::int64_t first, std::int64_t l
   const std::size_t begin = static_cast<std::size_t>(first * g.col_tiles);
   const std::size_t end = static_cast<std::size_t>(last * g.col_tiles);
   bool careful = known_amax_ != nullptr && !needs_tensor_amax(spec.rule);
-  for (std::size_t i = begin; i < end; ++i) careful = careful || g.amax[i] >= kInfinityBits;
+  if (spec.scale_format == ScaleFormat::none) {
+    for (std::size_t i = begin; i < end; ++i) careful = careful || g.amax[i] >= kInfinityBits;
+    if (careful) saw_nan_ = true;
+    return careful;
+  }
+  if (!kernels_.tile_scales(spec, g.tensor, g.amax.data() + begin, static_cast<std::int64_t>(end - begin),
+                            TileScaleArrays{g.encode.data() + begin, g.code.data() + begin, g.poisoned.data() + begin}))
+    careful = true;
   if (careful) saw_nan_ = true;
-  if (spec.scale_format == ScaleFormat::none) return careful;
-  kernels_.tile_scales(spec, g.tensor, g.amax.data() + begin, static_cast<std::int64_t>(end - begin),
-                       TileScaleArrays{g.encode.data() + begin, g.code.data() + begin, g.poisoned.data() + begin});
-  for (std::size_t i = begin; i < end; ++i)
-    careful = careful || !is_finite_bits(bits_of(g.encode[i])) || g.poisoned[i] != 0;
   if (spec.rule == ScaleRule::four_over_six)
     for (std::size_t i = begin; i < end; ++i) choose_four_over_six(g, static_cast<std::int64_t>(i));
   const std::int64_t stride = row_form_ ? 1 : q_.scale_cols;  // between the tiles of a row of tiles
@@ -214,9 +229,10 @@ void Quantization::choose_four_over_six(GroupTiles& g, std::int64_t tile) {
   g.code[at] = scale.code;
 }
 
-/// Codes of `cols` elements of a row of the group, one byte each (two for wider formats), from column col0 on.
+/// Codes of `cols` elements of a row of the group, one byte each (two for wider formats), from column col0 on; where
+/// `nibbles` is not null two a byte there, `out` being scratch. `draws`: scratch of draw_bytes(cols).
 void Quantization::encode_part(const GroupTiles& g, std::int64_t row, std::int64_t col0, std::int64_t cols,
-                               bool careful, std::uint32_t* draws, void* out) {
+                               bool careful, std::uint8_t* draws, void* out, std::uint8_t* nibbles) {
   if (random_) {
     const std::int64_t logical = logical_row(x_.placement, g.begin + row);
     if (logical >= 0)
@@ -225,22 +241,21 @@ void Quantization::encode_part(const GroupTiles& g, std::int64_t row, std::int64
                               static_cast<std::uint64_t>(x_.placement.col0 + col0),
                           cols, q_.spec.cast.random_bits, draws);
     else
-      std::fill(draws, draws + cols, 0u);
+      std::memset(draws, 0, draw_bytes(cols));
   }
   const std::int64_t tile = row / g.tile_rows * g.col_tiles + col0 / g.tile_cols;
   kernels_.encode_row(q_.spec, special_,
                       EncodeRow{data_ + (g.begin + row) * stride_ + col0, cols, g.tile_cols, g.encode.data() + tile,
-                                g.poisoned.data() + tile, careful, draws, out});
+                                g.poisoned.data() + tile, careful, draws, out, nibbles});
 }
 
 void Quantization::encode_rows(const GroupTiles& g, std::int64_t first, std::int64_t last, bool careful) {
   const bool nibbles = q_.storage == CodeStorage::nibble;
   std::vector<std::uint8_t> line(nibbles ? static_cast<std::size_t>(x_.cols) : 0);
-  std::vector<std::uint32_t> draws(random_ ? static_cast<std::size_t>(x_.cols) : 0);
+  std::vector<std::uint8_t> draws(draw_bytes(x_.cols));
   for (std::int64_t r = first; r < last; ++r) {
     std::uint8_t* to = q_.codes.as<std::uint8_t>() + (g.begin + r) * q_.row_bytes;
-    encode_part(g, r, 0, x_.cols, careful, draws.data(), nibbles ? line.data() : to);
-    if (nibbles) kernels_.pack_nibbles(line.data(), x_.cols, to);
+    encode_part(g, r, 0, x_.cols, careful, draws.data(), nibbles ? line.data() : to, nibbles ? to : nullptr);
   }
 }
 
@@ -248,13 +263,13 @@ void Quantization::encode_columns(const GroupTiles& g, std::int64_t col0, std::i
   const std::int64_t width = col1 - col0;
   const std::size_t code_bytes = q_.storage == CodeStorage::half ? 2 : 1;
   std::vector<std::uint8_t> block(static_cast<std::size_t>(kRowsPerPiece * width) * code_bytes);
-  std::vector<std::uint32_t> draws(random_ ? static_cast<std::size_t>(width) : 0);
+  std::vector<std::uint8_t> draws(draw_bytes(width));
   std::vector<std::uint8_t> columns(static_cast<std::size_t>(kRowsPerPiece * width));
   for (std::int64_t r0 = 0; r0 < g.rows; r0 += kRowsPerPiece) {
     const std::int64_t height = std::min(kRowsPerPiece, g.rows - r0);
     for (std::int64_t r = 0; r < height; ++r)
       encode_part(g, r0 + r, col0, width, careful, draws.data(),
-                  block.data() + static_cast<std::size_t>(r * width) * code_bytes);
+                  block.data() + static_cast<std::size_t>(r * width) * code_bytes, nullptr);
     const std::int64_t at = g.begin + r0;
     if (q_.storage == CodeStorage::half) {
       for (std::int64_t c = 0; c < width; ++c) {

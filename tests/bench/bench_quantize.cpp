@@ -45,25 +45,36 @@ void print_ml_dtypes() {
 
 }  // namespace
 
-int main() {
+/// `--small` leaves out what does not fit in the caches and the baseline kernels.
+int main(int argc, char** argv) {
+  const bool small = argc > 1 && std::strcmp(argv[1], "--small") == 0;
   for (const bool baseline : {false, true}) {
+    if (baseline && small) break;
     ng::BackendOptions options;
     options.baseline_isa = baseline;
     const auto backend = ng::make_cpu_backend(options);
     fmt::print("{}\n", backend->device());
     for (const auto& [rows, cols] : {std::pair<std::int64_t, std::int64_t>{64, 2048}, {4096, 4096}}) {
+      if (small && rows > 64) continue;
       const ng::Tensor x = backend->tensor(ng::Dtype::f32, rows, cols);
       backend->fill_normal(x.view, {7, ng::RandomPurpose::test_vectors, 1, 0}, 1.0);
       std::vector<float> copy(static_cast<std::size_t>(rows * cols));
       row("copy (memcpy)", rows, cols, best_seconds([&] { std::memcpy(copy.data(), x.view.data, copy.size() * 4); }));
       const ng::Site site{"bench", 0, 1};
-      for (const char* text : {"mxfp4", "mxfp8_e4m3", "nvfp4", "fp8_1x128", "fp8_128x128", "mxfp4,rounding=toward_zero",
-                               "mxfp4,rounding=stochastic:8", "nvfp4,hadamard=16:te_fixed:bf16"}) {
+      for (const char* text :
+           {"mxfp4", "mxfp8_e4m3", "nvfp4", "fp8_1x128", "fp8_128x128", "mxfp4,rounding=toward_zero",
+            "mxfp4,rounding=stochastic:8", "mxfp4,rounding=stochastic:16", "mxfp4,rounding=stochastic:32",
+            "nvfp4,rounding=stochastic:8", "nvfp4,hadamard=16:te_fixed:bf16"}) {
         const ng::QuantizerSpec spec = ng::parse_quantizer(text);
         for (const ng::Orientation orientation : {ng::Orientation::row, ng::Orientation::column}) {
           const char* form = orientation == ng::Orientation::row ? "row" : "column";
           row(fmt::format("{} {}", text, form), rows, cols,
               best_seconds([&] { static_cast<void>(backend->quantize({}, x.view, {}, spec, orientation, site)); }));
+          if (!ng::needs_tensor_amax(spec.rule)) continue;
+          const ng::Buffer amax = backend->tensor_amax({}, x.view, {}, spec, orientation);
+          row(fmt::format("{} {}, known amax", text, form), rows, cols, best_seconds([&] {
+                static_cast<void>(backend->quantize_known_amax({}, x.view, {}, spec, orientation, site, amax));
+              }));
         }
       }
 #if defined(NG_CUDA_NUMBER_HEADERS)

@@ -116,7 +116,7 @@ NG_HD typename L::U encode_branchless(const SpecialCodes& special, int random_bi
         const I left = 32 - lane_signed(lost);
         const U up_by = lane_unsigned(select(left > 0, left, I{}));
         const U down_by = lane_min(lane_unsigned(select(left < 0, -left, I{})), 31u);
-        const U fraction = (rest << lane_min(up_by, 31u)) >> down_by;
+        const U fraction = (rest << up_by) >> down_by;
         up = select(lane_signed(fraction ^ kSignBit) > lane_signed(draw ^ kMagnitudeMask), U{} + 1u, U{});
       } else {  // random_bits <= 16 <= kShift: the fraction is always a right shift
         const U down_wide = lost - static_cast<std::uint32_t>(random_bits);

@@ -85,6 +85,16 @@ NG_HD EightLanes::U lane_min(const EightLanes::U& a, std::uint32_t b) {
   return select(lane_signed(a) > static_cast<std::int32_t>(b), EightLanes::U{} + b, a);
 #endif
 }
+/// Whether a lane of a mask is set.
+NG_HD bool any_lane(const EightLanes::I& mask) {
+#if defined(__AVX2__) && !defined(__clang__)
+  return __builtin_ia32_movmskps256(reinterpret_cast<EightLanes::F>(mask)) != 0;
+#else
+  std::int32_t any = 0;
+  for (int i = 0; i < kLanes; ++i) any |= mask[i];
+  return any != 0;
+#endif
+}
 /// result[i] = lanes[index[i]].
 NG_HD EightLanes::U shuffle_lanes(const EightLanes::U& lanes, const EightLanes::I& index) {
 #if defined(__clang__)

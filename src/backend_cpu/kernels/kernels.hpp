@@ -66,12 +66,15 @@ struct CpuKernels {
   // ---- quantize.cpp
   /// amax[j] = magnitude bits of tile j of a row (NaN and infinity included), merged with the value there if asked.
   void (*amax_tiles)(const float* x, std::int64_t count, std::int64_t tile, bool merge, std::uint32_t* amax);
-  void (*tile_scales)(const QuantizerSpec& spec, const TensorScale& tensor, const std::uint32_t* amax,
+  /// False where elements of a tile may be NaN once they are scaled, or a tile is poisoned.
+  bool (*tile_scales)(const QuantizerSpec& spec, const TensorScale& tensor, const std::uint32_t* amax,
                       std::int64_t count, const TileScaleArrays& out);
   void (*encode_row)(const QuantizerSpec& spec, const SpecialCodes& special, const EncodeRow& row);
-  void (*fill_draws)(const RandomStream& stream, std::uint64_t first, std::int64_t count, int bits,
-                     std::uint32_t* draws);
+  /// Draws of elements [first, first + count), bits / 8 bytes each.
+  void (*fill_draws)(const RandomStream& stream, std::uint64_t first, std::int64_t count, int bits, void* draws);
   void (*pack_nibbles)(const std::uint8_t* codes, std::int64_t count, std::uint8_t* packed);
+
+  // ---- quantize_transform.cpp
   /// out[c * out_stride + r] = block[r * cols + c], one byte each.
   void (*transpose_codes)(const std::uint8_t* block, std::int64_t rows, std::int64_t cols, std::uint8_t* out,
                           std::int64_t out_stride);
@@ -148,6 +151,7 @@ void gemm_chain(StridedMatrix a, StridedMatrix b, float* c, std::int64_t ldc, st
 // One per file: enters its functions into the table.
 void add_tensor_core_kernels(CpuKernels& table);
 void add_quantize_kernels(CpuKernels& table);
+void add_transform_kernels(CpuKernels& table);
 void add_row_kernels(CpuKernels& table);
 void add_softmax_kernels(CpuKernels& table);
 void add_attention_kernels(CpuKernels& table);

@@ -28,8 +28,9 @@ struct EncodeRow {
   const float* encode;           ///< per tile
   const std::uint8_t* poisoned;  ///< per tile
   bool has_nan;                  ///< some element may be NaN, or some tile is poisoned
-  const std::uint32_t* draws;    ///< per element, for stochastic rounding
+  const void* draws;             ///< per element, as wide as the random bits; for stochastic rounding
   void* codes;                   ///< uint8 per element, uint16 for formats above 8 bits
+  std::uint8_t* nibbles;         ///< where not null: two codes a byte go here; `codes` is then scratch
 };
 
 }  // namespace ng::cpu

@@ -10,6 +10,7 @@ void fill_kernels(CpuKernels& table) {
   table.gemm_chain = gemm_chain;
   add_tensor_core_kernels(table);
   add_quantize_kernels(table);
+  add_transform_kernels(table);
   add_row_kernels(table);
   add_softmax_kernels(table);
   add_attention_kernels(table);
