@@ -52,6 +52,7 @@ void judge_casts() {
       for (const float x : inputs) {
         draw = draw * 1664525U + 1013904223U;
         c.random = c.stochastic_bits == 32 ? draw : draw >> (32 - c.stochastic_bits);
+        if (draw % 5 == 0) c.random = 0;
         const std::uint32_t got =
             f.id == ng::FormatId::e8m0 ? ng::cast_to_e8m0(x) : ng::encode(f.format, program(c), x, c.random);
         expect(got == ng_oracle::encode(o, x, c).value(), "encode", f.name);
@@ -143,22 +144,58 @@ void judge_quantizers() {
 void judge_orders() {
   for (std::uint32_t tensor = 0x42000000; tensor < 0x42800000; tensor += 0x10000) {
     for (std::uint32_t tile = 0x3F000000; tile < 0x42000000; tile += 0x10000) {
-      for (const bool newer : {true, false}) {
+      for (const ng::ScaleRule rule :
+           {ng::ScaleRule::te_v2_14, ng::ScaleRule::te_v2_13, ng::ScaleRule::four_over_six}) {
+        const bool newer = rule == ng::ScaleRule::te_v2_14;
         ng::QuantizerSpec spec = ng::preset_literals::nvfp4(1, ng::ZeroSign::exact_positive);
-        if (!newer) spec.rule = ng::ScaleRule::te_v2_13;
+        spec.rule = rule;
         const ng::TileScale got = ng::tile_scale(spec, tile, ng::tensor_scale(spec, tensor));
         const float s = ng_oracle::f32_div(2688.0F, ng_oracle::float_of(tensor)), a = ng_oracle::float_of(tile);
         const float raw = newer ? ng_oracle::f32_mul(a, ng_oracle::f32_mul(s, ng_oracle::f32_div(1.0F, 6.0F)))
                                 : ng_oracle::f32_mul(ng_oracle::f32_div(a, 6.0F), s);
         const auto code = ng_oracle::encode(ng_oracle::format("e4m3"), ng_oracle::f32_min(raw, 448.0F));
-        expect(got.code == code, "order of rounding", newer ? "te_v2_14" : "te_v2_13");
+        expect(got.code == code, "order of rounding", newer ? "te_v2_14" : "te_v2_13 or four_over_six");
+      }
+    }
+  }
+}
+
+/// Scales of one element: amaxes at powers of two, multiples of the largest element and their FP32 neighbours.
+void judge_scales() {
+  using O = ng_oracle::ScaleRule;
+  for (const ng::FormatId id : {ng::FormatId::e2m1, ng::FormatId::e4m3, ng::FormatId::e5m2, ng::FormatId::e3m2}) {
+    const ng_oracle::Format& f = ng_oracle::format(ng::name_of(id));
+    std::vector<float> amaxes = {INFINITY, 0.0F};
+    for (int e = -149; e <= 127; ++e) {
+      for (const double factor : {1.0, 1.5, 1.75, 1.9375, f.largest, (f.largest + f.beyond) / 2}) {
+        if (std::ldexp(factor, e) < 3.4e38) ng_test::push_around(amaxes, std::ldexp(factor, e));
+      }
+    }
+    for (std::uint32_t i = 0x3F80; i < 0x4080; ++i) amaxes.push_back(ng_oracle::float_of(i << 16));
+    for (float& amax : amaxes) amax = std::fabs(amax);
+    ng::QuantizerSpec spec = ng::bare_cast(id);
+    for (int rule = 0; rule < 7; ++rule) {
+      const bool e8m0 = rule < 4;
+      spec.scale_format = e8m0 ? ng::ScaleFormat::e8m0 : ng::ScaleFormat::f32;
+      spec.rule = static_cast<ng::ScaleRule>(rule + 1);
+      ng_oracle::BlockSpec block;
+      block.element = f.name;
+      block.tile_cols = 1;
+      block.scale_format = e8m0 ? ng_oracle::ScaleFormat::e8m0 : ng_oracle::ScaleFormat::f32;
+      block.rule = static_cast<O>(rule);
+      if (!f.has_nan) block.encode.nan = ng_oracle::NanRule::zero;
+      for (const float amax : amaxes) {
+        const std::uint32_t expected =
+            e8m0 ? ng_oracle::e8m0_scale(block.rule, f, amax) : ng_oracle::quantize({amax}, 1, 1, block).scale_codes[0];
+        expect(ng::tile_scale(spec, bits_of(amax), {}).code == expected, "scale of an amax", f.name);
       }
     }
   }
 }
 
 void judge_transforms() {
-  const std::vector<float> x = ng_test::matrix("wide", 1, 256, 3);
+  std::vector<float> x = ng_test::matrix("wide", 1, 256, 3);
+  for (int i = 0; i < 1024; ++i) x.push_back(static_cast<float>(i * 397 % 2048 - 1024));  // sums that tie in BF16
   for (int size = 2; size <= 128; size *= 2) {
     for (int i = 0; i < 12; ++i) {
       ng::HadamardSpec spec;
@@ -268,6 +305,7 @@ int main() {
   judge_casts();
   judge_quantizers();
   judge_orders();
+  judge_scales();
   judge_transforms();
   judge_estimator();
   judge_accumulators();
