@@ -97,4 +97,8 @@ Array read_raw(const std::string& path, const std::vector<std::int64_t>& shape, 
   return array;
 }
 
+std::int64_t raw_size(const std::string& path) {
+  return static_cast<std::int64_t>(io::file_size(path));
+}
+
 }  // namespace ng

@@ -37,8 +37,8 @@ class Search {
     }
     const std::optional<Match> sample = evaluate_({}, Extent::sample);
     NG_CHECK(sample.has_value() && differing_in(*sample) > 0, "the sample holds a difference");
-    result_.counted = sample->size();
     singles(*sample);
+    recount(*whole);
     if (result_.sets.empty() && limits_.set_size >= 2) pairs();
     if (result_.sets.empty() && limits_.set_size >= 3) triples();
     return std::move(result_);
@@ -80,21 +80,39 @@ class Search {
     for (const Change& change : changes_) {
       const std::optional<Match> match = try_set({change});
       if (!match) continue;
-      NG_CHECK_EQ(match->size(), stated.size());
-      Explained explained{change};
-      for (std::size_t i = 0; i < stated.size(); ++i) {
-        explained.fixed += stated[i] == 0 && (*match)[i] != 0 ? 1 : 0;
-        explained.broken += stated[i] != 0 && (*match)[i] == 0 ? 1 : 0;
-      }
+      const Explained e = explained(change, stated, *match);
       const std::size_t differing = differing_in(*match);
       ranked_.push_back({{change}, differing});
-      if (explained.fixed > 0) result_.singles.push_back(explained);
+      if (e.fixed > 0) result_.singles.push_back(e);
       confirm({change}, differing);
     }
-    std::stable_sort(result_.singles.begin(), result_.singles.end(), [](const Explained& a, const Explained& b) {
-      return a.fixed != b.fixed ? a.fixed > b.fixed : a.broken < b.broken;
-    });
+    std::stable_sort(result_.singles.begin(), result_.singles.end(), better);
     settle_best(1);
+  }
+
+  static Explained explained(const Change& change, const Match& stated, const Match& changed) {
+    NG_CHECK_EQ(changed.size(), stated.size());
+    Explained e{change};
+    for (std::size_t i = 0; i < stated.size(); ++i) {
+      e.fixed += stated[i] == 0 && changed[i] != 0 ? 1 : 0;
+      e.broken += stated[i] != 0 && changed[i] == 0 ? 1 : 0;
+    }
+    return e;
+  }
+
+  static bool better(const Explained& a, const Explained& b) {
+    return a.fixed != b.fixed ? a.fixed > b.fixed : a.broken < b.broken;
+  }
+
+  /// The best singles of the sample, on everything.
+  void recount(const Match& stated) {
+    std::vector<Explained>& best = result_.singles;
+    if (best.size() > limits_.recounted) best.resize(limits_.recounted);
+    for (Explained& e : best)
+      if (const std::optional<Match> match = evaluate_({e.change}, Extent::whole))
+        e = explained(e.change, stated, *match);
+    std::stable_sort(best.begin(), best.end(), better);
+    result_.counted = stated.size();
   }
 
   void pairs() {

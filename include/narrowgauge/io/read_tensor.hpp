@@ -25,4 +25,7 @@ bool describes_itself(const std::string& spec);
 Array read_raw(const std::string& path, const std::vector<std::int64_t>& shape, const std::string& dtype,
                std::size_t code_bytes = 1);
 
+// Bytes of such a file. UserError: missing.
+std::int64_t raw_size(const std::string& path);
+
 }  // namespace ng

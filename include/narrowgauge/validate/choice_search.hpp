@@ -47,6 +47,7 @@ using Evaluate = std::function<std::optional<Match>(const ChangeSet&, Extent)>;
 struct SearchLimits {
   std::size_t set_size = 3;            ///< sets of 1 and 2 are searched completely, of 3 from the best pairs on
   std::size_t evaluations = 20000;     ///< of the sample
+  std::size_t recounted = 8;           // of the best singles, counted on everything
   std::size_t widened_pairs = 24;      ///< best pairs that a third change is tried on
   std::function<void()> between = {};  ///< called between evaluations: progress, interruption (may throw)
 };
@@ -64,7 +65,8 @@ struct SearchResult {
   /// Every set of the smallest size that reproduces all items: indistinguishable on these inputs. {{}}: equal as
   /// stated.
   std::vector<ChangeSet> sets;
-  /// Singles that fix anything, most fixed first, then fewest broken; counted on `counted` items.
+  /// The best singles that fix anything, most fixed first, then fewest broken; counted on `counted` items: all of them,
+  /// unless no single fixes anything.
   std::vector<Explained> singles;
   std::size_t counted = 0;
   /// Without a solution: the set that leaves the fewest differences, and how many.
