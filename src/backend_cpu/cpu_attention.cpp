@@ -58,24 +58,29 @@ class PaddedRows {
 };
 
 struct Geometry {
-  std::int64_t length, H, G, D, group, stride, transposed_stride;
+  std::int64_t length, H, G, D, V, group, stride, value_stride, transposed_stride;
   float exponent_scale, score_scale;
 
   explicit Geometry(const AttentionShape& shape)
-      : length(shape.sequence_length), H(shape.heads), G(shape.kv_heads), D(shape.head_dim) {
-    NG_CHECK(D > 0 && G > 0 && H % G == 0, H, " query heads over ", G, " key heads");
+      : length(shape.sequence_length), H(shape.heads), G(shape.kv_heads), D(shape.head_dim), V(shape.value_dim) {
+    NG_CHECK(D > 0 && V > 0 && G > 0 && H % G == 0, H, " query heads over ", G, " key heads");
     group = H / G;
     score_scale = static_cast<float>(1.0 / std::sqrt(static_cast<double>(D)));
     exponent_scale = static_cast<float>(1.4426950408889634 / std::sqrt(static_cast<double>(D)));
     stride = (D + 15) / 16 * 16;
+    value_stride = (V + 15) / 16 * 16;
     transposed_stride = (length + kAttentionKeys - 1) / kAttentionKeys * kAttentionKeys;
   }
 
   PaddedRows rows() const { return PaddedRows(length, D, stride); }
+  PaddedRows value_rows() const { return PaddedRows(length, V, value_stride); }
+  std::int64_t query_col(std::int64_t h) const { return h * D; }
+  std::int64_t key_col(std::int64_t kv) const { return (H + kv) * D; }
+  std::int64_t value_col(std::int64_t kv) const { return (H + G) * D + kv * V; }
   AttentionHead head(const PaddedRows& q, const PaddedRows& k, const PaddedRows& v, const float* k_transposed,
                      const float* v_transposed, Dtype dtype) const {
-    return {q.data(),          k.data(), v.data(), k_transposed,   v_transposed,        stride,
-            transposed_stride, length,   D,        exponent_scale, dtype == Dtype::bf16};
+    return {q.data(), k.data(), v.data(), k_transposed,   v_transposed,        stride, value_stride, transposed_stride,
+            length,   D,        V,        exponent_scale, dtype == Dtype::bf16};
   }
 };
 
@@ -84,8 +89,8 @@ struct Geometry {
 void CpuBackend::attention(const AttentionShape& shape, const TensorView& qkv, const TensorView& out,
                            const TensorView& log_sum_exp) {
   const Geometry g(shape);
-  check_shape(qkv, shape.sequences * g.length, (g.H + 2 * g.G) * g.D);
-  check_shape(out, qkv.rows, g.H * g.D);
+  check_shape(qkv, shape.tokens(), shape.qkv_cols());
+  check_shape(out, qkv.rows, shape.out_cols());
   check_shape(log_sum_exp, qkv.rows, g.H);
   NG_CHECK(log_sum_exp.dtype == Dtype::f32);
   check_real(qkv);
@@ -94,25 +99,25 @@ void CpuBackend::attention(const AttentionShape& shape, const TensorView& qkv, c
     const std::int64_t first = piece / g.H * g.length;
     const std::int64_t h = piece % g.H;
     const std::int64_t kv = h / g.group;
-    const PaddedRows q = g.rows(), k = g.rows(), v = g.rows(), result = g.rows();
-    q.load(kernels_, qkv, first, h * g.D);
-    k.load(kernels_, qkv, first, (g.H + kv) * g.D);
-    v.load(kernels_, qkv, first, (g.H + g.G + kv) * g.D);
+    const PaddedRows q = g.rows(), k = g.rows(), v = g.value_rows(), result = g.value_rows();
+    q.load(kernels_, qkv, first, g.query_col(h));
+    k.load(kernels_, qkv, first, g.key_col(kv));
+    v.load(kernels_, qkv, first, g.value_col(kv));
     const PaddedRows k_transposed = k.transposed(kernels_, g.transposed_stride);
     const AttentionHead head = g.head(q, k, v, k_transposed.data(), nullptr, qkv.dtype);
     const FloatScratch scratch(kAttentionScratchFloats);
     float* const lse = reinterpret_cast<float*>(log_sum_exp.row(first)) + h;
     kernels_.attention(head, result.data(), lse, log_sum_exp.stride, scratch.get());
-    result.store(kernels_, 1.0f, out, first, h * g.D);
+    result.store(kernels_, 1.0f, out, first, h * g.V);
   });
 }
 
 void CpuBackend::attention_backward(const AttentionShape& shape, const TensorView& qkv, const TensorView& out,
                                     const TensorView& log_sum_exp, const TensorView& d_out, const TensorView& d_qkv) {
   const Geometry g(shape);
-  check_shape(qkv, shape.sequences * g.length, (g.H + 2 * g.G) * g.D);
-  check_shape(out, qkv.rows, g.H * g.D);
-  check_shape(d_out, qkv.rows, g.H * g.D);
+  check_shape(qkv, shape.tokens(), shape.qkv_cols());
+  check_shape(out, qkv.rows, shape.out_cols());
+  check_shape(d_out, qkv.rows, shape.out_cols());
   check_shape(log_sum_exp, qkv.rows, g.H);
   check_shape(d_qkv, qkv.rows, qkv.cols);
   NG_CHECK(log_sum_exp.dtype == Dtype::f32);
@@ -120,25 +125,25 @@ void CpuBackend::attention_backward(const AttentionShape& shape, const TensorVie
   pool_.parallel_for(shape.sequences * g.G, [&](std::int64_t piece) {
     const std::int64_t first = piece / g.G * g.length;
     const std::int64_t kv = piece % g.G;
-    const PaddedRows k = g.rows(), v = g.rows(), dk = g.rows(), dv = g.rows();
-    const PaddedRows q = g.rows(), dq = g.rows(), o = g.rows(), d_o = g.rows();
-    k.load(kernels_, qkv, first, (g.H + kv) * g.D);
-    v.load(kernels_, qkv, first, (g.H + g.G + kv) * g.D);
+    const PaddedRows q = g.rows(), k = g.rows(), dq = g.rows(), dk = g.rows();
+    const PaddedRows v = g.value_rows(), dv = g.value_rows(), o = g.value_rows(), d_o = g.value_rows();
+    k.load(kernels_, qkv, first, g.key_col(kv));
+    v.load(kernels_, qkv, first, g.value_col(kv));
     const PaddedRows k_transposed = k.transposed(kernels_, g.transposed_stride);
     const PaddedRows v_transposed = v.transposed(kernels_, g.transposed_stride);
     const FloatScratch scratch(kAttentionScratchFloats);
     for (std::int64_t h = kv * g.group; h < (kv + 1) * g.group; ++h) {
-      q.load(kernels_, qkv, first, h * g.D);
-      o.load(kernels_, out, first, h * g.D);
-      d_o.load(kernels_, d_out, first, h * g.D);
+      q.load(kernels_, qkv, first, g.query_col(h));
+      o.load(kernels_, out, first, h * g.V);
+      d_o.load(kernels_, d_out, first, h * g.V);
       const AttentionHead head = g.head(q, k, v, k_transposed.data(), v_transposed.data(), qkv.dtype);
       const float* const lse = reinterpret_cast<const float*>(log_sum_exp.row(first)) + h;
       kernels_.attention_backward(head, o.data(), d_o.data(), lse, log_sum_exp.stride, dq.data(), dk.data(), dv.data(),
                                   scratch.get());
-      dq.store(kernels_, g.score_scale, d_qkv, first, h * g.D);
+      dq.store(kernels_, g.score_scale, d_qkv, first, g.query_col(h));
     }
-    dk.store(kernels_, g.score_scale, d_qkv, first, (g.H + kv) * g.D);
-    dv.store(kernels_, 1.0f, d_qkv, first, (g.H + g.G + kv) * g.D);
+    dk.store(kernels_, g.score_scale, d_qkv, first, g.key_col(kv));
+    dv.store(kernels_, 1.0f, d_qkv, first, g.value_col(kv));
   });
 }
 

@@ -2,7 +2,7 @@
 //
 // The CPU backend: every operation of the interface as loops over rows, cut into fixed pieces for the threads.
 // Contracts are in narrowgauge/backend/backend.hpp; here is only who holds what. Bodies: cpu_backend.cpp (memory, cast,
-// add), cpu_forms.cpp (quantization), cpu_products.cpp, cpu_tensor_core.cpp, cpu_layers.cpp, cpu_attention.cpp,
+// add), cpu_forms.cpp (quantization), cpu_products.cpp, cpu_tensor_core.cpp, cpu_layers.cpp, cpu_heads.cpp, cpu_attention.cpp,
 // cpu_router.cpp, cpu_routing.cpp, cpu_optimizer.cpp.
 #pragma once
 
@@ -57,6 +57,15 @@ class CpuBackend final : public Backend {
                          const TensorView& dx, bool accumulate, const TensorView& d_gain) override;
   void add(const TensorView& a, const TensorView& b, const TensorView& out) override;
   void rope(const AttentionShape& shape, const TensorView& table, const TensorView& qkv, bool inverse) override;
+  void qk_norm(const AttentionShape& shape, QkNorm kind, const TensorView& qkv, const TensorView& q_gain,
+               const TensorView& k_gain, float epsilon, const TensorView& out, const TensorView& rstd) override;
+  void qk_norm_backward(const AttentionShape& shape, QkNorm kind, const TensorView& qkv, const TensorView& q_gain,
+                        const TensorView& k_gain, const TensorView& rstd, const TensorView& d_qkv,
+                        const TensorView& d_q_gain, const TensorView& d_k_gain) override;
+  void latent_heads(const AttentionShape& shape, const TensorView& table, const TensorView& q, const TensorView& kv,
+                    const TensorView& shared_key, const TensorView& qkv) override;
+  void latent_heads_backward(const AttentionShape& shape, const TensorView& table, const TensorView& d_qkv,
+                             const TensorView& d_q, const TensorView& d_kv, const TensorView& d_shared_key) override;
   void attention(const AttentionShape& shape, const TensorView& qkv, const TensorView& out,
                  const TensorView& log_sum_exp) override;
   void attention_backward(const AttentionShape& shape, const TensorView& qkv, const TensorView& out,

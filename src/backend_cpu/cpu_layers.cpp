@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Embedding, norm, rotation, SwiGLU. Rows in pieces; sums that run down the rows in pieces of columns.
+// Embedding, norm, SwiGLU. Rows in pieces; sums that run down the rows in pieces of columns.
 #include <cstring>
 
 #include "cpu_backend.hpp"
@@ -76,25 +76,6 @@ void CpuBackend::rms_norm_backward(const TensorView& x, const TensorView& gain, 
       float* const out = accumulate ? dx_rows.load(t) : dx_rows.target(t);
       kernels_.rms_norm_backward(x_rows.load(t), g, saved[t], dy_rows.load(t), out, accumulate, x.cols);
       dx_rows.store(t);
-    }
-  });
-}
-
-void CpuBackend::rope(const AttentionShape& shape, const TensorView& table, const TensorView& qkv, bool inverse) {
-  const std::int64_t D = shape.head_dim;
-  const std::int64_t turned = shape.heads + shape.kv_heads;
-  NG_CHECK_EQ(D % 2, 0, "RoPE turns pairs");
-  NG_CHECK(table.dtype == Dtype::f32, "the table of angles is f32");
-  check_shape(table, shape.sequence_length, D);
-  check_shape(qkv, shape.sequences * shape.sequence_length, (turned + shape.kv_heads) * D);
-  const TensorView heads = col_slice(qkv, 0, turned * D);
-  pool_.parallel_ranges(qkv.rows, piece_rows(qkv.cols), [&](std::int64_t begin, std::int64_t end) {
-    const RowAccess rows(kernels_, heads);
-    for (std::int64_t t = begin; t < end; ++t) {
-      const float* const angles = reinterpret_cast<const float*>(table.row(t % shape.sequence_length));
-      float* const row = rows.load(t);
-      for (std::int64_t h = 0; h < turned; ++h) kernels_.rope(angles, inverse, row + h * D, D);
-      rows.store(t);
     }
   });
 }

@@ -29,7 +29,7 @@ std::vector<float> rope_angles(const ModelConfig& c) {
 }
 
 AttentionShape attention_shape(const ModelConfig& c, const Batch& batch) {
-  return AttentionShape{batch.sequences, batch.length, c.heads, c.kv_heads, c.head_dim};
+  return AttentionShape{batch.sequences, batch.length, c.heads, c.kv_heads, c.head_dim, c.head_dim};
 }
 
 }  // namespace

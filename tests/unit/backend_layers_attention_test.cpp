@@ -13,22 +13,17 @@ namespace {
 using Floats = std::vector<float>;
 
 constexpr ng::AttentionShape kShapes[] = {
-    {2, 16, 2, 2, 8}, {1, 1, 1, 1, 2}, {1, 65, 4, 2, 6}, {3, 70, 2, 1, 32}, {1, 200, 3, 3, 10},
+    {2, 16, 2, 2, 8, 8},    {1, 1, 1, 1, 2, 2},    {1, 65, 4, 2, 6, 6},  {3, 70, 2, 1, 32, 32},
+    {1, 200, 3, 3, 10, 10}, {2, 67, 2, 2, 12, 20}, {1, 70, 4, 2, 18, 6},
 };
 
-std::int64_t cols_of(const ng::AttentionShape& s) {
-  return (s.heads + 2 * s.kv_heads) * s.head_dim;
-}
-std::int64_t tokens_of(const ng::AttentionShape& s) {
-  return s.sequences * s.sequence_length;
-}
-
-/// Causal attention in double; out [T, H*D].
+/// Causal attention in double; out [T, H*V].
 Doubles plain_attention(const ng::AttentionShape& s, const Doubles& qkv) {
   const auto L = static_cast<std::size_t>(s.sequence_length), H = static_cast<std::size_t>(s.heads);
   const auto G = static_cast<std::size_t>(s.kv_heads), D = static_cast<std::size_t>(s.head_dim);
-  const std::size_t cols = (H + 2 * G) * D;
-  Doubles out(static_cast<std::size_t>(s.sequences) * L * H * D);
+  const auto V = static_cast<std::size_t>(s.value_dim);
+  const std::size_t cols = (H + G) * D + G * V;
+  Doubles out(static_cast<std::size_t>(s.sequences) * L * H * V);
   for (std::size_t n = 0; n < static_cast<std::size_t>(s.sequences); ++n)
     for (std::size_t h = 0; h < H; ++h)
       for (std::size_t i = 0; i < L; ++i) {
@@ -42,10 +37,10 @@ Doubles plain_attention(const ng::AttentionShape& s, const Doubles& qkv) {
           p[j] = std::exp(score / std::sqrt(static_cast<double>(D)));
           sum += p[j];
         }
-        for (std::size_t c = 0; c < D; ++c) {
+        for (std::size_t c = 0; c < V; ++c) {
           double value = 0.0;
-          for (std::size_t j = 0; j <= i; ++j) value += p[j] / sum * qkv[(n * L + j) * cols + (H + G + kv) * D + c];
-          out[(n * L + i) * H * D + h * D + c] = value;
+          for (std::size_t j = 0; j <= i; ++j) value += p[j] / sum * qkv[(n * L + j) * cols + (H + G) * D + kv * V + c];
+          out[(n * L + i) * H * V + h * V + c] = value;
         }
       }
   return out;
@@ -84,14 +79,15 @@ struct Written {
   Floats qkv;
   std::size_t L = static_cast<std::size_t>(s.sequence_length), H = static_cast<std::size_t>(s.heads);
   std::size_t G = static_cast<std::size_t>(s.kv_heads), D = static_cast<std::size_t>(s.head_dim);
-  std::size_t T = static_cast<std::size_t>(s.sequences) * L, cols = (H + 2 * G) * D, group = H / G;
+  std::size_t V = static_cast<std::size_t>(s.value_dim);
+  std::size_t T = static_cast<std::size_t>(s.sequences) * L, cols = (H + G) * D + G * V, group = H / G;
   float c = constant(1.4426950408889634 / std::sqrt(static_cast<double>(s.head_dim)));
   float scale = constant(1.0 / std::sqrt(static_cast<double>(s.head_dim)));
-  Floats out = Floats(T * H * D), lse = Floats(T * H), d_qkv = Floats(T * cols);
+  Floats out = Floats(T * H * V), lse = Floats(T * H), d_qkv = Floats(T * cols);
 
   const float* q(std::size_t t, std::size_t h) const { return &qkv[t * cols + h * D]; }
   const float* k(std::size_t t, std::size_t h) const { return q(t, H + h / group); }
-  const float* v(std::size_t t, std::size_t h) const { return q(t, H + G + h / group); }
+  const float* v(std::size_t t, std::size_t h) const { return &qkv[t * cols + (H + G) * D + h / group * V]; }
   float rounded(float p) const { return round ? ng::round_to_bf16(p) : p; }
 
   void forward() {
@@ -99,7 +95,7 @@ struct Written {
       for (std::size_t h = 0; h < H; ++h) {
         const std::size_t start = t / L * L;
         float m = -INFINITY, l = 0.0f;
-        float* const o = &out[(t * H + h) * D];
+        float* const o = &out[(t * H + h) * V];
         for (std::size_t tile = start; tile <= t; tile += 64) {
           Floats p;
           for (std::size_t j = tile; j <= t && j < tile + 64; ++j) p.push_back(chain_dot(q(t, h), k(j, h), D));
@@ -109,12 +105,12 @@ struct Written {
           for (float& score : p) score = ng::exp2_rn((score - next) * c);
           m = next;
           l = std::fma(l, carry, row_sum(p));
-          for (std::size_t d = 0; d < D; ++d) {
+          for (std::size_t d = 0; d < V; ++d) {
             o[d] *= carry;
             for (std::size_t j = 0; j < p.size(); ++j) o[d] = std::fma(rounded(p[j]), v(tile + j, h)[d], o[d]);
           }
         }
-        for (std::size_t d = 0; d < D; ++d) o[d] /= l;
+        for (std::size_t d = 0; d < V; ++d) o[d] /= l;
         lse[t * H + h] = std::fma(m, c, ng::log_rn(l) * 1.44269504f);
       }
   }
@@ -123,19 +119,19 @@ struct Written {
   void backward(const Floats& given, const Floats& d_out) {
     for (std::size_t h = 0; h < H; ++h)
       for (std::size_t t = 0; t < T; ++t) {
-        const float* const d = &d_out[(t * H + h) * D];
-        const float mean = row_dot(d, &given[(t * H + h) * D], D);
+        const float* const d = &d_out[(t * H + h) * V];
+        const float mean = row_dot(d, &given[(t * H + h) * V], V);
         Floats dq(D);
         for (std::size_t j = t / L * L; j <= t; ++j) {
           const float p = ng::exp2_rn(std::fma(chain_dot(q(t, h), k(j, h), D), c, -lse[t * H + h]));
-          const float ds = rounded(p * (chain_dot(d, v(j, h), D) - mean));
+          const float ds = rounded(p * (chain_dot(d, v(j, h), V) - mean));
           float* const dk = &d_qkv[j * cols + (H + h / group) * D];
-          float* const dv = &d_qkv[j * cols + (H + G + h / group) * D];
+          float* const dv = &d_qkv[j * cols + (H + G) * D + h / group * V];
           for (std::size_t e = 0; e < D; ++e) {
             dq[e] = std::fma(ds, k(j, h)[e], dq[e]);
             dk[e] = std::fma(ds, q(t, h)[e], dk[e]);
-            dv[e] = std::fma(rounded(p), d[e], dv[e]);
           }
+          for (std::size_t e = 0; e < V; ++e) dv[e] = std::fma(rounded(p), d[e], dv[e]);
         }
         for (std::size_t e = 0; e < D; ++e) d_qkv[t * cols + h * D + e] = dq[e] * scale;
       }
@@ -153,12 +149,10 @@ TEST(Attention, FollowsTheWrittenOrder) {
   const auto b = cpu();
   for (const ng::AttentionShape& s : kShapes) {
     for (const Dtype dtype : {Dtype::f32, Dtype::bf16}) {
-      const std::int64_t T = tokens_of(s);
-      const Tensor qkv = random_tensor(*b, dtype, T, cols_of(s), 1, 2.0),
-                   out = b->tensor(dtype, T, s.heads * s.head_dim);
-      const Tensor lse = b->tensor(Dtype::f32, T, s.heads),
-                   d_out = random_tensor(*b, dtype, T, s.heads * s.head_dim, 2);
-      const Tensor d_qkv = b->tensor(dtype, T, cols_of(s));
+      const std::int64_t T = s.tokens();
+      const Tensor qkv = random_tensor(*b, dtype, T, s.qkv_cols(), 1, 2.0), out = b->tensor(dtype, T, s.out_cols());
+      const Tensor lse = b->tensor(Dtype::f32, T, s.heads), d_out = random_tensor(*b, dtype, T, s.out_cols(), 2);
+      const Tensor d_qkv = b->tensor(dtype, T, s.qkv_cols());
       b->attention(s, qkv.view, out.view, lse.view);
       b->attention_backward(s, qkv.view, out.view, lse.view, d_out.view, d_qkv.view);
       Written written{s, dtype == Dtype::bf16, floats_of(values_of(*b, qkv))};
@@ -174,9 +168,8 @@ TEST(Attention, FollowsTheWrittenOrder) {
 TEST(Attention, IsCausalAttention) {
   const auto b = cpu();
   for (const ng::AttentionShape& s : kShapes) {
-    const std::int64_t T = tokens_of(s);
-    const Tensor qkv = random_tensor(*b, Dtype::f32, T, cols_of(s), 3),
-                 out = b->tensor(Dtype::f32, T, s.heads * s.head_dim);
+    const std::int64_t T = s.tokens();
+    const Tensor qkv = random_tensor(*b, Dtype::f32, T, s.qkv_cols(), 3), out = b->tensor(Dtype::f32, T, s.out_cols());
     const Tensor lse = b->tensor(Dtype::f32, T, s.heads);
     b->attention(s, qkv.view, out.view, lse.view);
     // Scores are below 3*D in magnitude sum and carry D roundings, so exponents are off by about D * 3 sqrt(D) half
@@ -190,13 +183,11 @@ TEST(Attention, IsCausalAttention) {
 
 TEST(Attention, BackwardIsTheDerivative) {
   const auto b = cpu();
-  for (const ng::AttentionShape s : {ng::AttentionShape{2, 5, 4, 2, 4}, ng::AttentionShape{1, 67, 2, 1, 2}}) {
-    const std::int64_t T = tokens_of(s);
-    const Tensor qkv = random_tensor(*b, Dtype::f32, T, cols_of(s), 4),
-                 out = b->tensor(Dtype::f32, T, s.heads * s.head_dim);
-    const Tensor lse = b->tensor(Dtype::f32, T, s.heads),
-                 d_out = random_tensor(*b, Dtype::f32, T, s.heads * s.head_dim, 5);
-    const Tensor d_qkv = b->tensor(Dtype::f32, T, cols_of(s));
+  for (const ng::AttentionShape s : {ng::AttentionShape{2, 5, 4, 2, 4, 4}, ng::AttentionShape{1, 67, 2, 1, 2, 3}}) {
+    const std::int64_t T = s.tokens();
+    const Tensor qkv = random_tensor(*b, Dtype::f32, T, s.qkv_cols(), 4), out = b->tensor(Dtype::f32, T, s.out_cols());
+    const Tensor lse = b->tensor(Dtype::f32, T, s.heads), d_out = random_tensor(*b, Dtype::f32, T, s.out_cols(), 5);
+    const Tensor d_qkv = b->tensor(Dtype::f32, T, s.qkv_cols());
     b->attention(s, qkv.view, out.view, lse.view);
     b->attention_backward(s, qkv.view, out.view, lse.view, d_out.view, d_qkv.view);
     const Doubles weights = values_of(*b, d_out);
@@ -212,7 +203,7 @@ TEST(Attention, BackwardIsTheDerivative) {
 
 TEST(Attention, LaterTokensAndOtherSequencesChangeNoBit) {
   const auto b = cpu();
-  const ng::AttentionShape pair{2, 130, 2, 1, 8}, single{1, 130, 2, 1, 8}, shorter{1, 77, 2, 1, 8};
+  const ng::AttentionShape pair{2, 130, 2, 1, 8, 8}, single{1, 130, 2, 1, 8, 8}, shorter{1, 77, 2, 1, 8, 8};
   const Tensor qkv = random_tensor(*b, Dtype::bf16, 260, 32, 6);
   const Tensor out = b->tensor(Dtype::bf16, 260, 16), lse = b->tensor(Dtype::f32, 260, 2);
   b->attention(pair, qkv.view, out.view, lse.view);
@@ -227,7 +218,7 @@ TEST(Attention, LaterTokensAndOtherSequencesChangeNoBit) {
 
 TEST(Attention, LargeScoresStayFinite) {
   const auto b = cpu();
-  const ng::AttentionShape s{1, 128, 1, 1, 4};
+  const ng::AttentionShape s{1, 128, 1, 1, 4, 4};
   const Tensor qkv = random_tensor(*b, Dtype::f32, 128, 12, 7, 100.0);
   const Tensor out = b->tensor(Dtype::f32, 128, 4), lse = b->tensor(Dtype::f32, 128, 1),
                d = b->tensor(Dtype::f32, 128, 12);

@@ -67,7 +67,7 @@ Bytes swiglu(Backend& b, Dtype dtype, std::int64_t T, std::int64_t C) {
 
 Bytes attention(Backend& b, Dtype dtype, std::int64_t T, std::int64_t C) {
   const std::int64_t D = 2 * ((C + 7) / 8);
-  const ng::AttentionShape s{2, T, 4, 2, D};
+  const ng::AttentionShape s{2, T, 4, 2, D, D};
   const Tensor qkv = random_tensor(b, dtype, 2 * T, 8 * D, 10), out = b.tensor(dtype, 2 * T, 4 * D);
   const Tensor lse = b.tensor(Dtype::f32, 2 * T, 4), d_out = random_tensor(b, dtype, 2 * T, 4 * D, 11);
   const Tensor d_qkv = b.tensor(dtype, 2 * T, 8 * D), table = random_tensor(b, Dtype::f32, T, D, 12);
@@ -77,6 +77,35 @@ Bytes attention(Backend& b, Dtype dtype, std::int64_t T, std::int64_t C) {
   b.attention_backward(s, qkv.view, out.view, lse.view, d_out.view, d_qkv.view);
   b.rope(s, table.view, d_qkv.view, true);
   for (const Tensor& t : {qkv, out, lse, d_qkv}) append(bytes, b, t);
+  for (const ng::QkNorm kind : {ng::QkNorm::head, ng::QkNorm::full}) {
+    const std::int64_t width = kind == ng::QkNorm::head ? D : 4 * D, k_width = kind == ng::QkNorm::head ? D : 2 * D;
+    const Tensor gain = random_tensor(b, Dtype::f32, 1, width, 17),
+                 k_gain = random_tensor(b, Dtype::f32, 1, k_width, 18);
+    const Tensor normed = b.tensor(dtype, 2 * T, 8 * D), d_gain = b.zeros(Dtype::f32, 1, width);
+    const Tensor d_k_gain = b.zeros(Dtype::f32, 1, k_width);
+    const Tensor rstd = b.tensor(Dtype::f32, 2 * T, kind == ng::QkNorm::head ? 6 : 2);
+    b.qk_norm(s, kind, qkv.view, gain.view, k_gain.view, 1e-5f, normed.view, rstd.view);
+    b.qk_norm_backward(s, kind, qkv.view, gain.view, k_gain.view, rstd.view, d_qkv.view, d_gain.view, d_k_gain.view);
+    for (const Tensor& t : {normed, rstd, d_qkv, d_gain, d_k_gain}) append(bytes, b, t);
+  }
+  return bytes;
+}
+
+Bytes latent(Backend& b, Dtype dtype, std::int64_t T, std::int64_t C) {
+  const std::int64_t R = 2 * ((C + 7) / 8), D = R + 3, V = C + 1;
+  const ng::AttentionShape s{2, T, 3, 3, D, V};
+  const Tensor table = random_tensor(b, Dtype::f32, T, R, 19), q = random_tensor(b, dtype, 2 * T, 3 * D, 20);
+  const Tensor kv = random_tensor(b, dtype, 2 * T, 3 * (3 + V), 21), key = random_tensor(b, dtype, 2 * T, R, 22);
+  const Tensor qkv = b.tensor(dtype, 2 * T, s.qkv_cols()), out = b.tensor(dtype, 2 * T, s.out_cols());
+  const Tensor lse = b.tensor(Dtype::f32, 2 * T, 3), d_out = random_tensor(b, dtype, 2 * T, s.out_cols(), 23);
+  const Tensor d_qkv = b.tensor(dtype, 2 * T, s.qkv_cols()), dq = b.tensor(dtype, 2 * T, 3 * D);
+  const Tensor d_kv = b.tensor(dtype, 2 * T, 3 * (3 + V)), d_key = b.tensor(dtype, 2 * T, R);
+  Bytes bytes;
+  b.latent_heads(s, table.view, q.view, kv.view, key.view, qkv.view);
+  b.attention(s, qkv.view, out.view, lse.view);
+  b.attention_backward(s, qkv.view, out.view, lse.view, d_out.view, d_qkv.view);
+  b.latent_heads_backward(s, table.view, d_qkv.view, dq.view, d_kv.view, d_key.view);
+  for (const Tensor& t : {qkv, out, lse, d_qkv, dq, d_kv, d_key}) append(bytes, b, t);
   return bytes;
 }
 
@@ -86,8 +115,9 @@ Bytes routing(Backend& b, Dtype dtype, std::int64_t T, std::int64_t C) {
   spec.top_k = 3;
   spec.aux_coefficient = spec.z_coefficient = 0.1f;
   Bytes bytes;
-  for (const bool renormalize : {true, false}) {
-    spec.renormalize = renormalize;
+  for (const int choice : {0, 1, 2, 3}) {
+    spec.gate = choice < 2 ? ng::Gate::softmax : ng::Gate::sigmoid;
+    spec.renormalize = choice % 2 == 0;
     const Tensor logits = random_tensor(b, Dtype::f32, T, 11, 13, 3.0), x = random_tensor(b, dtype, T, C, 14);
     const ng::Routing r = b.route(spec, logits.view, {T, 11, 0, 0, nullptr});
     const Tensor rows = b.tensor(dtype, r.rows, C), y = b.tensor(dtype, T, C), dy = random_tensor(b, dtype, T, C, 15);
@@ -99,8 +129,8 @@ Bytes routing(Backend& b, Dtype dtype, std::int64_t T, std::int64_t C) {
     b.combine_backward(r, rows.view, dy.view, d_rows.view, dw.view);
     b.permute_backward(r, d_rows.view, dx.view, true);
     b.route_backward(spec, r, dw.view, 0.5f, d_logits.view);
-    for (const Tensor& t : {r.probabilities, r.expert, r.weight, r.row_of_slot, r.token_of_row, r.slot_of_row,
-                            r.log_sum_exp, rows, y, d_rows, dw, dx, d_logits})
+    for (const Tensor& t : {r.probabilities, r.scores, r.shares, r.expert, r.weight, r.row_of_slot, r.token_of_row,
+                            r.slot_of_row, r.log_sum_exp, rows, y, d_rows, dw, dx, d_logits})
       append(bytes, b, t);
     const double losses[] = {r.aux_loss, r.z_loss, r.entropy};
     const auto* raw = reinterpret_cast<const std::byte*>(losses);
@@ -137,8 +167,9 @@ Bytes optimizer(Backend& b, Dtype dtype, std::int64_t T, std::int64_t C) {
 }
 
 constexpr Operation kOperations[] = {
-    {"embedding", embedding}, {"rms_norm", rms_norm}, {"add_and_cast", add_and_cast},   {"swiglu", swiglu},
-    {"attention", attention}, {"routing", routing},   {"cross_entropy", cross_entropy}, {"optimizer", optimizer},
+    {"embedding", embedding}, {"rms_norm", rms_norm},           {"add_and_cast", add_and_cast},
+    {"swiglu", swiglu},       {"attention", attention},         {"latent", latent},
+    {"routing", routing},     {"cross_entropy", cross_entropy}, {"optimizer", optimizer},
 };
 
 class LayerBytes : public testing::TestWithParam<Operation> {};

@@ -180,7 +180,7 @@ TEST(Rows, CastRoundsToNearestEven) {
 
 TEST(Rows, RopeTurnsPairsAndBack) {
   const auto b = cpu();
-  const ng::AttentionShape shape{2, 3, 2, 1, 6};
+  const ng::AttentionShape shape{2, 3, 2, 1, 6, 6};
   const std::int64_t cols = 4 * 6;
   Doubles angles;
   for (int t = 0; t < 3; ++t) {

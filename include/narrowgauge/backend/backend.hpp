@@ -93,14 +93,34 @@ class Backend {
                                  const TensorView& d_gain) = 0;
   /// out = round(a + b).
   virtual void add(const TensorView& a, const TensorView& b, const TensorView& out) = 0;
-  /// Rotates q and k of qkv [T, (H+2G)*D] in place; table [sequence_length, D] f32: cos in the first D/2, sin in the
-  /// last. a' = fma(a, cos, -(b*sin)), b' = fma(b, cos, a*sin). `inverse` turns sin around (the backward pass).
+  /// Rotates q and k of qkv in place; table [sequence_length, D] f32: cos in the first D/2, sin in the last.
+  /// a' = fma(a, cos, -(b*sin)), b' = fma(b, cos, a*sin). `inverse` turns sin around (the backward pass).
   virtual void rope(const AttentionShape& shape, const TensorView& table, const TensorView& qkv, bool inverse) = 0;
-  /// Causal attention. out [T, H*D], log_sum_exp [T, H] f32 saved, in base 2. Scores s: fma chains in ascending column.
-  /// Key tiles of 64 ascending; in each: m' = max(m, tile), carry = exp2((m - m') * c), c = fp32(log2(e)/sqrt(D)),
-  /// p = exp2((s - m') * c), l = fma(l, carry, row sum of p), out = out * carry, then the fma chain over the tile's
-  /// keys in ascending order continues in out, with p rounded to BF16 unless qkv is f32. At the end out / l, and
-  /// log_sum_exp = fma(m, c, log(l) * log2(e)). These chains are the arithmetic of attention under `hopper` too.
+  /// rms_norm of each query and key head with the gains [1, D] (`head`), or of all query and all key columns of a token
+  /// with gains [1, H*D] and [1, G*D] (`full`); values are copied. out is memory of its own; rstd f32 [T, H + G], or
+  /// [T, 2]: queries, then keys.
+  virtual void qk_norm(const AttentionShape& shape, QkNorm kind, const TensorView& qkv, const TensorView& q_gain,
+                       const TensorView& k_gain, float epsilon, const TensorView& out, const TensorView& rstd) = 0;
+  /// d_qkv, the gradient of out, becomes that of qkv, as in rms_norm_backward; values' stays. A gain that serves many
+  /// heads: its chain runs over the tokens, in each over the heads, both ascending.
+  virtual void qk_norm_backward(const AttentionShape& shape, QkNorm kind, const TensorView& qkv,
+                                const TensorView& q_gain, const TensorView& k_gain, const TensorView& rstd,
+                                const TensorView& d_qkv, const TensorView& d_q_gain, const TensorView& d_k_gain) = 0;
+  /// Rows of qkv of latent attention, H = G, with R = table.cols rotated columns a head: q [T, H*D], the last R columns
+  /// of each head rotated; kv [T, H*(D-R+Dv)], per head the key but for its last R columns, then the value; shared_key
+  /// [T, R], rotated, the last R columns of every key. Rotation as in rope; one rounding of what is rotated, the rest
+  /// is copied.
+  virtual void latent_heads(const AttentionShape& shape, const TensorView& table, const TensorView& q,
+                            const TensorView& kv, const TensorView& shared_key, const TensorView& qkv) = 0;
+  /// The gradients of q, kv and shared_key; that of shared_key: the sum over the heads in ascending order from head 0,
+  /// then rotated back, then one rounding.
+  virtual void latent_heads_backward(const AttentionShape& shape, const TensorView& table, const TensorView& d_qkv,
+                                     const TensorView& d_q, const TensorView& d_kv, const TensorView& d_shared_key) = 0;
+  /// Causal attention. out [T, H*Dv], log_sum_exp [T, H] f32 saved, in base 2. Scores s: fma chains in ascending
+  /// column. Key tiles of 64 ascending; in each: m' = max(m, tile), carry = exp2((m - m') * c),
+  /// c = fp32(log2(e)/sqrt(D)), p = exp2((s - m') * c), l = fma(l, carry, row sum of p), out = out * carry, then the
+  /// fma chain over the tile's keys in ascending order continues in out, with p rounded to BF16 unless qkv is f32. At
+  /// the end out / l, and log_sum_exp = fma(m, c, log(l) * log2(e)).
   virtual void attention(const AttentionShape& shape, const TensorView& qkv, const TensorView& out,
                          const TensorView& log_sum_exp) = 0;
   /// p = exp2(fma(s, c, -log_sum_exp)); dp = fma chain of d_out and v in ascending column; ds = p * (dp - row sum of

@@ -9,6 +9,7 @@
 #include <span>
 #include <vector>
 
+#include "narrowgauge/backend/attention_shape.hpp"
 #include "narrowgauge/backend/measurement.hpp"
 #include "narrowgauge/backend/router_spec.hpp"
 #include "narrowgauge/observe/tap.hpp"
@@ -41,14 +42,6 @@ struct Product {
   const RowGroups* groups = nullptr;
   Carrier carrier = Carrier::bf16;
   Accumulate accumulation = Accumulate::promoted;
-};
-
-struct AttentionShape {
-  std::int64_t sequences = 0;        ///< B
-  std::int64_t sequence_length = 0;  ///< tokens per sequence
-  std::int64_t heads = 0;            ///< H
-  std::int64_t kv_heads = 0;         ///< G
-  std::int64_t head_dim = 0;         ///< D
 };
 
 /// Where each token goes. Expert rows are ordered by (expert, token, slot) and padded to `row_alignment`; a dropped

@@ -26,11 +26,10 @@ NG_HD std::int64_t visible(std::int64_t q, std::int64_t k0, std::int64_t keys) {
   return q < k0 ? 0 : smaller(q + 1 - k0, keys);
 }
 
-/// scores[queries, keys] = rows times the transposed keys (or values); rows of kKeys.
-NG_HD void scores_of(const AttentionHead& head, const float* rows, const float* transposed, std::int64_t k0,
-                     std::int64_t queries, std::int64_t keys, float* scores) {
-  tile_product({rows, head.stride, 1, transposed + k0, head.transposed_stride, scores, kKeys, head.head_dim, false},
-               queries, keys);
+/// scores[queries, keys] = rows of `width` times the transposed keys (or values); rows of kKeys.
+NG_HD void scores_of(const AttentionHead& head, const float* rows, std::int64_t stride, std::int64_t width,
+                     const float* transposed, std::int64_t k0, std::int64_t queries, std::int64_t keys, float* scores) {
+  tile_product({rows, stride, 1, transposed + k0, head.transposed_stride, scores, kKeys, width, false}, queries, keys);
 }
 
 /// One row of scores becomes probabilities exp2((s - maximum) * scale), masked ones zero. Returns the old sum carried
@@ -50,7 +49,7 @@ NG_HD float softmax_row(float* scores, std::int64_t seen, std::int64_t keys, con
 }
 
 void attention(const AttentionHead& head, float* out, float* log_sum_exp, std::int64_t lse_stride, float* scratch) {
-  const std::int64_t width = head.stride;
+  const std::int64_t width = head.value_stride;
   float* const p = scratch;
   for (std::int64_t q0 = 0; q0 < head.length; q0 += kQueries) {
     const std::int64_t queries = smaller(kQueries, head.length - q0);
@@ -64,7 +63,7 @@ void attention(const AttentionHead& head, float* out, float* log_sum_exp, std::i
     for (std::int64_t i = 0; i < queries * width; ++i) o[i] = 0.0f;
     for (std::int64_t k0 = 0; k0 < q0 + queries; k0 += kKeys) {
       const std::int64_t keys = smaller(kKeys, q0 + queries - k0);
-      scores_of(head, head.q + q0 * width, head.k_transposed, k0, queries, keys, p);
+      scores_of(head, head.q + q0 * head.stride, head.stride, head.head_dim, head.k_transposed, k0, queries, keys, p);
       for (std::int64_t q = 0; q < queries; ++q) {
         float carry = 1.0f;
         sum[q] = softmax_row(p + q * kKeys, visible(q0 + q, k0, keys), keys, head, &maximum[q], sum[q], &carry);
@@ -100,25 +99,27 @@ NG_HD void gradient_row(float* p, float* ds, std::int64_t seen, std::int64_t key
 void attention_backward(const AttentionHead& head, const float* out, const float* d_out, const float* log_sum_exp,
                         std::int64_t lse_stride, float* dq, float* dk, float* dv, float* scratch) {
   const std::int64_t width = head.stride;
+  const std::int64_t value_width = head.value_stride;
   float* const p = scratch;
   float* const ds = p + kQueries * kKeys;
   for (std::int64_t q0 = 0; q0 < head.length; q0 += kQueries) {
     const std::int64_t queries = smaller(kQueries, head.length - q0);
     const float* const q_rows = head.q + q0 * width;
-    const float* const d_rows = d_out + q0 * width;
+    const float* const d_rows = d_out + q0 * value_width;
     float mean[kQueries];  // sum_c d_out * out, what the softmax takes off
     for (std::int64_t q = 0; q < queries; ++q)
-      mean[q] = dot_of_chains(d_rows + q * width, out + (q0 + q) * width, head.head_dim);
+      mean[q] = dot_of_chains(d_rows + q * value_width, out + (q0 + q) * value_width, head.value_dim);
     for (std::int64_t k0 = 0; k0 < q0 + queries; k0 += kKeys) {
       const std::int64_t keys = smaller(kKeys, q0 + queries - k0);
-      scores_of(head, q_rows, head.k_transposed, k0, queries, keys, p);
-      scores_of(head, d_rows, head.v_transposed, k0, queries, keys, ds);
+      scores_of(head, q_rows, width, head.head_dim, head.k_transposed, k0, queries, keys, p);
+      scores_of(head, d_rows, value_width, head.value_dim, head.v_transposed, k0, queries, keys, ds);
       for (std::int64_t q = 0; q < queries; ++q)
         gradient_row(p + q * kKeys, ds + q * kKeys, visible(q0 + q, k0, keys), keys, head,
                      log_sum_exp[(q0 + q) * lse_stride], mean[q]);
       tile_product({ds, kKeys, 1, head.k + k0 * width, width, dq + q0 * width, width, keys, k0 > 0}, queries, width);
       tile_product({ds, 1, kKeys, q_rows, width, dk + k0 * width, width, queries, true}, keys, width);
-      tile_product({p, 1, kKeys, d_rows, width, dv + k0 * width, width, queries, true}, keys, width);
+      tile_product({p, 1, kKeys, d_rows, value_width, dv + k0 * value_width, value_width, queries, true}, keys,
+                   value_width);
     }
   }
 }

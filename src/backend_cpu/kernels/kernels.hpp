@@ -33,18 +33,21 @@ constexpr std::int64_t kAttentionQueries = 48;
 constexpr std::int64_t kAttentionScratchFloats = 2 * kAttentionKeys * kAttentionQueries;
 
 /// One query head of one sequence with the key and value head that it reads, copied so that vectors need no borders:
-/// rows are `stride` apart, head_dim rounded up to 16, transposed ones `transposed_stride`, length rounded up to
-/// kAttentionKeys; the padding is zero. Every other [length, head_dim] argument of the kernels lies like q.
+/// rows are `stride` (of v and all that is shaped like it `value_stride`) apart, head_dim (value_dim) rounded up to 16,
+/// transposed ones `transposed_stride`, length rounded up to kAttentionKeys; the padding is zero. The other arguments
+/// of the kernels lie like q (dq, dk) or v (out, d_out, dv).
 struct AttentionHead {
   const float* q;  ///< [length, head_dim]
   const float* k;
-  const float* v;
+  const float* v;             ///< [length, value_dim]
   const float* k_transposed;  ///< [head_dim, length]
-  const float* v_transposed;  ///< for the backward only
+  const float* v_transposed;  ///< [value_dim, length]; for the backward only
   std::int64_t stride;
+  std::int64_t value_stride;
   std::int64_t transposed_stride;
   std::int64_t length;
   std::int64_t head_dim;
+  std::int64_t value_dim;
   float exponent_scale;      ///< log2(e) / sqrt(head_dim)
   bool round_probabilities;  ///< to BF16
 };
