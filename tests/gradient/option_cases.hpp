@@ -102,18 +102,6 @@ inline Case case_of(const std::vector<Factor>& factors, const Choice& choice) {
   return c;
 }
 
-/// Inputs of a case, from its seed.
-struct Inputs {
-  ng_oracle::Parameters parameters;
-  std::vector<std::int64_t> ids, targets;
-};
-
-inline Inputs inputs_of(const Case& c) {
-  return {ng_oracle::random_parameters(c.config, c.seed, 0.3),
-          ng_oracle::random_ids(c.B * c.T, c.config.vocabulary, c.seed + 1000),
-          ng_oracle::random_ids(c.B * c.T, c.config.vocabulary, c.seed + 2000)};
-}
-
 /// What the router decides under another configuration with the same parameters (surplus ones left out).
 inline ng_oracle::RouterDecisions decisions_under(const Case& c, const ng_oracle::ModelConfig& config) {
   Inputs in = inputs_of(c);

@@ -115,7 +115,8 @@ class Program {
         }
       }
     }
-    for (const ng::Parameter& p : model.parameters().all()) result.gradients[p.name] = floats(p.gradient.view);
+    for (const ng::Parameter& p : model.parameters().all())
+      if (p.trained) result.gradients[p.name] = floats(p.gradient.view);
     return result;
   }
 

@@ -97,7 +97,8 @@ TEST_P(TorchGoldenProgram, ProgramStep) {
   expect_step(golden, step, kSingle);
 }
 
-INSTANTIATE_TEST_SUITE_P(All, TorchGoldenProgram, testing::Values("gqa_softmax"),
+INSTANTIATE_TEST_SUITE_P(All, TorchGoldenProgram,
+                         testing::Values("capacity_position", "capacity_probability", "gqa_sigmoid", "gqa_softmax"),
                          [](const auto& file) { return file.param; });
 INSTANTIATE_TEST_SUITE_P(All, TorchGoldenFiles, testing::ValuesIn(ng_test::torch_golden_names()),
                          [](const auto& file) { return file.param; });
