@@ -159,7 +159,9 @@ TEST(QuantizeKernels, LargestMagnitudesOfTiles) {
           if (special != 0) x[static_cast<std::size_t>(count / 2)] = float_of(special);
           const std::size_t tiles = static_cast<std::size_t>((count + tile - 1) / tile);
           for (const bool merge : {false, true}) {
-            std::vector<std::uint32_t> amax(tiles, 0x3f000000u), wanted(tiles, merge ? 0x3f000000u : 0u);
+            std::vector<std::uint32_t> amax(tiles);  // before: every other tile has had a larger one
+            for (std::size_t j = 0; j < tiles; ++j) amax[j] = j % 2 == 0 ? 0x3f000000u : 0x7f000000u;
+            std::vector<std::uint32_t> wanted = merge ? amax : std::vector<std::uint32_t>(tiles);
             for (std::int64_t i = 0; i < count; ++i) {
               std::uint32_t& largest = wanted[static_cast<std::size_t>(i / tile)];
               largest = std::max(largest, magnitude_bits(x[static_cast<std::size_t>(i)]));
