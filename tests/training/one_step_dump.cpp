@@ -108,7 +108,7 @@ void write_step(const std::string& model_path, const std::string& recipe_path, c
     tensors.emplace_back(name, ng::Array::from<double>({1}, std::vector<double>{value}));
   tensors.emplace_back("token_loss", ng::Array::from<float>(ids.shape, token_losses));
   for (const ng::Parameter& p : model.parameters().all())
-    tensors.emplace_back("gradient/" + p.name, download<float>(*backend, p.gradient.view, p.shape));
+    if (p.trained) tensors.emplace_back("gradient/" + p.name, download<float>(*backend, p.gradient.view, p.shape));
   ng::write_safetensors(out, tensors);
 }
 
