@@ -32,7 +32,9 @@ std::vector<std::string> split(const std::string& text) {
   return parts;
 }
 
-std::vector<std::string> hadamard_values(std::int64_t length) {
+// Beside a stated transform: every other with its size, its choices with every size, and none. Beside none: the sizes
+// that quantizers use, in the usual order of sums.
+std::vector<std::string> hadamard_values(const HadamardSpec& stated, std::int64_t length) {
   std::vector<std::string> values = {"none"};
   for (int size = 2; size <= kLargestHadamard; size *= 2) {
     if (length % size != 0) continue;
@@ -40,6 +42,10 @@ std::vector<std::string> hadamard_values(std::int64_t length) {
       for (const auto& result : enum_tables::Table<HadamardResult>::kRows)
         for (const auto& order : enum_tables::Table<HadamardOrder>::kRows) {
           const HadamardSpec spec{static_cast<std::int16_t>(size), signs.value, order.value, result.value};
+          HadamardSpec resized = stated;
+          resized.size = spec.size;
+          const bool usual = (size == 16 || size == 32 || size == 128) && order.value == HadamardSpec{}.order;
+          if (stated.size == 0 ? !usual : spec != resized && size != stated.size) continue;
           try {
             check_hadamard(spec);
           } catch (const UserError&) {
@@ -52,11 +58,11 @@ std::vector<std::string> hadamard_values(std::int64_t length) {
 }
 
 // Values of a key as its help names them, or those that are used in the world where the help names a pattern.
-std::vector<std::string> candidates(const QuantizerKey& key, std::int64_t length) {
+std::vector<std::string> candidates(const QuantizerKey& key, const QuantizerSpec& stated, std::int64_t length) {
   if (key.name == "tile")
     return {"1x16", "1x32", "1x64", "1x128", "16x16", "32x32", "64x64", "128x128", "1x0", "0x1", "0x0"};
-  if (key.name == "floor") return {"0", "1e-12", "1e-10", "1e-08", "1e-06", "1e-05", "1e-04", "0.0001"};
-  if (key.name == "hadamard") return hadamard_values(length);
+  if (key.name == "floor") return {"0", "1e-12", "1e-10", "1e-08", "1e-06", "1e-05", "1e-04"};
+  if (key.name == "hadamard") return hadamard_values(stated.hadamard, length);
   return split(key.values);
 }
 
@@ -71,7 +77,7 @@ std::vector<Choice> quantizer_choices(const QuantizerSpec& stated, std::int64_t 
   for (const QuantizerKey& key : quantizer_keys()) {
     if (!is_searched(key.name)) continue;
     Choice choice{key.name, {stated_value(stated, key.name)}, 0, false};
-    for (const std::string& candidate : candidates(key, length)) {
+    for (const std::string& candidate : candidates(key, stated, length)) {
       for (const std::string& arguments : kArguments) {
         QuantizerSpec changed = stated;
         try {
