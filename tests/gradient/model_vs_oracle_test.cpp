@@ -26,17 +26,22 @@ using Ids = std::vector<std::int64_t>;
 
 // Tolerance. u = 2^-24 is one FP32 rounding. A gradient passes through S stages forward and back (embedding to loss and
 // back: per layer 2 norms, 4 or 6 products, rotation, scores, softmax, weighted sum, SwiGLU, router, 2 residuals, and
-// as many backward: 30; with head and loss 70 for two layers). A stage is a chain of at most n fma (n = 80: the longest
-// attention row; 12 to 30 elsewhere) whose roundings add like a random walk: sqrt(n) u at most, relative to the size of
-// the stage's terms. Independent stages add in quadrature: sqrt(70 * 30) u = 46 u for one element; the largest of 1e5
-// elements lies 4.5 deviations out: 206 u. Norms over small residuals and sharp softmaxes multiply relative errors: a
-// factor of 4 (the parameters are N(0, 0.3^2), and a norm of rows of size 0.3 multiplies by 3): 824 u, rounded to 1024
-// u. (Latent attention has 6 products and 4 norms instead of 2 and 2: 94 stages, 956 u.) Relative to |g| plus the root
-// mean square of the tensor: an element that is a small difference of large terms has the error of its terms, which
-// have the size of the tensor.
-constexpr double kUnit = 1024.0 * 0x1p-24;
+// as many backward: 30, and 42 with latent attention, which has 2 more norms and 4 more products; head and loss 10). A
+// stage is a chain of at most n fma (n = 80: the longest attention row; 12 to 30 elsewhere) whose roundings add like a
+// random walk: sqrt(n) u at most, relative to the size of the stage's terms. Independent stages add in quadrature:
+// sqrt(30 S) u for one element; the largest of 1e5 elements lies 4.5 deviations out. Norms over small residuals and
+// sharp softmaxes multiply relative errors: a factor of 4 (the parameters are N(0, 0.3^2), and a norm of rows of size
+// 0.3 multiplies by 3). Two layers: S = 70, 825 u; of latent attention: 956 u. Relative to |g| plus the root mean
+// square of the tensor: an element that is a small difference of large terms has the error of its terms, which have the
+// size of the tensor.
+double gradient_unit(const ModelConfig& c) {
+  const double stages = static_cast<double>(c.layers * (c.mla.present() ? 42 : 30) + 10);
+  return 4.0 * 4.5 * std::sqrt(30.0 * stages) * 0x1p-24;
+}
 // Losses: half as many stages, values of size 1 to 5 (relative to 1 + |loss|).
-constexpr double kLossUnit = 0.5 * kUnit;
+double loss_unit(const ModelConfig& c) {
+  return 0.5 * gradient_unit(c);
+}
 
 /// Worst error in units of the tolerance by what it belongs to; printed at the end.
 class Worst : public testing::Environment {
@@ -83,14 +88,15 @@ std::string kind_of(const std::string& parameter) {
 }
 
 /// Largest error of a gradient in units of the tolerance; `at` is where.
-double worst_error(const std::vector<float>& actual, const std::vector<double>& expected, std::size_t* at) {
+double worst_error(const std::vector<float>& actual, const std::vector<double>& expected, double unit,
+                   std::size_t* at) {
   double square = 0.0;
   for (const double g : expected) square += g * g;
   const double size = std::sqrt(square / static_cast<double>(expected.size()));
   double worst = 0.0;
   for (std::size_t i = 0; i < expected.size(); ++i) {
     const double error =
-        std::abs(static_cast<double>(actual[i]) - expected[i]) / (kUnit * (std::abs(expected[i]) + size));
+        std::abs(static_cast<double>(actual[i]) - expected[i]) / (unit * (std::abs(expected[i]) + size));
     // Where the oracle has no gradient at all (an expert without tokens) there must be none.
     const double units = expected[i] == 0.0 && actual[i] == 0.0f ? 0.0 : error;
     if (!(units <= worst)) {
@@ -112,29 +118,30 @@ void expect_gradients(const ProgramResult& actual, const Parameters& expected, c
     const std::vector<float>& got = actual.gradients.at(name);
     ASSERT_EQ(got.size(), gradient.size()) << name;
     std::size_t at = 0;
-    const double worst = worst_error(got, gradient, &at);
+    const double worst = worst_error(got, gradient, gradient_unit(config), &at);
     EXPECT_LE(worst, 1.0) << name << "[" << at << "] is " << got[at] << ", expected " << gradient[at];
     Worst::note(kind_of(name), worst);
     for (const std::string& option : options_of(config)) Worst::note(option, worst);
   }
 }
 
-void expect_losses(const ProgramResult& actual, const ng_oracle::LossParts& expected) {
-  // Choices: relative errors of kLossUnit in two probabilities cannot change them.
-  ASSERT_GT(expected.router_margin, 2.0 * kLossUnit) << "take another seed: a token is undecided between two experts";
+void expect_losses(const ProgramResult& actual, const ng_oracle::LossParts& expected, const ModelConfig& config) {
+  const double unit = loss_unit(config);
+  // Choices: relative errors of `unit` in two scores cannot change them.
+  ASSERT_GT(expected.router_margin, 2.0 * unit) << "take another seed: a token is undecided between two experts";
   EXPECT_EQ(actual.decisions.experts, expected.decisions.experts);
   EXPECT_EQ(actual.decisions.kept, expected.decisions.kept);
   ASSERT_EQ(actual.token_losses.size(), expected.token_losses.size());
   double worst = 0.0;
   for (std::size_t t = 0; t < expected.token_losses.size(); ++t) {
     const double loss = expected.token_losses[t];
-    const double error = std::abs(static_cast<double>(actual.token_losses[t]) - loss) / (kLossUnit * (1.0 + loss));
+    const double error = std::abs(static_cast<double>(actual.token_losses[t]) - loss) / (unit * (1.0 + loss));
     EXPECT_LE(error, 1.0) << "token " << t << ": " << actual.token_losses[t] << ", expected " << loss;
     worst = std::max(worst, error);
   }
   Worst::note("token losses", worst);
-  const double aux = std::abs(actual.aux - expected.aux) / (kLossUnit * expected.aux);
-  const double z = std::abs(actual.z - expected.z) / (kLossUnit * expected.z);
+  const double aux = std::abs(actual.aux - expected.aux) / (unit * expected.aux);
+  const double z = std::abs(actual.z - expected.z) / (unit * expected.z);
   if (expected.aux != 0.0) {
     EXPECT_LE(aux, 1.0) << actual.aux << ", expected " << expected.aux;
     Worst::note("auxiliary loss", aux);
@@ -152,7 +159,7 @@ void expect_as_oracle(const Case& c, std::int64_t row_alignment = 32) {
   program.load(parameters);
   program.model.set_row_alignment(row_alignment);
   const ProgramResult result = program.train(ids, targets, c.B, c.T);
-  expect_losses(result, parts);
+  expect_losses(result, parts, c.config);
   expect_gradients(result, gradients, c.config);
 }
 

@@ -69,6 +69,21 @@ inline std::vector<Factor> option_factors() {
        {"capacity_factor=0.75 drop=position", capacity(0.75, Drop::position)}},
       {{"balance=batch", [](ModelConfig&) {}},
        {"balance=sequence", [](ModelConfig& c) { c.balance = Balance::sequence; }}},
+      {{"sizes", [](ModelConfig&) {}},
+       {"other sizes",
+        [](ModelConfig& c) {
+          c.layers = 3;
+          c.vocabulary = 7;
+          c.hidden = 10;
+          c.expert_width = 5;
+          c.rope_theta = 50.0;
+          c.norm_epsilon = 0.01;
+          c.context = 6;
+        }}},
+      {{"top_k=2", [](ModelConfig&) {}}, {"top_k=3", [](ModelConfig& c) { c.top_k = 3; }}},
+      {{"aux_coefficient=0.1", [](ModelConfig&) {}},
+       {"aux_coefficient=0", [](ModelConfig& c) { c.aux_coefficient = 0.0; }}},
+      {{"z_coefficient=0.05", [](ModelConfig&) {}}, {"z_coefficient=0", [](ModelConfig& c) { c.z_coefficient = 0.0; }}},
       {{"shared_experts=0", [](ModelConfig&) {}}, {"shared_experts=2", [](ModelConfig& c) { c.shared_experts = 2; }}},
       {{"dense_layers=0", [](ModelConfig&) {}}, {"dense_layers=1", [](ModelConfig& c) { c.dense_layers = 1; }}},
       {{"tied_head=false", [](ModelConfig&) {}}, {"tied_head=true", [](ModelConfig& c) { c.tied_head = true; }}},
