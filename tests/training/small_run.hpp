@@ -91,6 +91,7 @@ struct End {
   std::vector<double> losses;
   std::vector<std::pair<double, double>> evals;
   std::vector<std::vector<float>> records;
+  std::vector<std::vector<std::uint32_t>> histograms;
 };
 
 inline End end_of(const std::string& run_file) {
@@ -105,7 +106,10 @@ inline End end_of(const std::string& run_file) {
     end.losses.push_back(row.grad_norm);
   }
   for (const ng::EvalRow& row : reader.eval()) end.evals.emplace_back(row.loss, row.loss_bf16);
-  for (const std::string& name : reader.record_names()) end.records.push_back(reader.record(name).values);
+  for (const std::string& name : reader.record_names()) {
+    end.records.push_back(reader.record(name).values);
+    end.histograms.push_back(reader.code_histograms(name).counts);
+  }
   return end;
 }
 

@@ -12,5 +12,5 @@ ng_add_test(placement_vs_oracle
   SOURCES numerics_vs_oracle/placement_test.cpp
   USES ng_backend_cpu LIBS ng_program_subject LABELS unit)
 ng_add_test(measure_vs_oracle
-  SOURCES numerics_vs_oracle/measure_test.cpp
+  SOURCES numerics_vs_oracle/measure_test.cpp numerics_vs_oracle/record_measure_test.cpp
   USES ng_backend_cpu LIBS ng_program_subject LABELS unit)

@@ -10,3 +10,7 @@ ng_add_test(unit_recording_crash
   SOURCES recording_crash_test.cpp USES ng_recording LABELS unit NO_MAIN)
 ng_add_test(unit_recording_speed
   SOURCES recording_speed_test.cpp USES ng_recording LABELS unit SERIAL)
+ng_add_test(unit_recording_scales
+  SOURCES recording_scales_test.cpp USES ng_recording LIBS ng_oracle LABELS unit)
+ng_add_test(unit_unrounded_sum
+  SOURCES unrounded_sum_test.cpp USES ng_numerics LABELS unit)
