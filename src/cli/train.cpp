@@ -23,6 +23,7 @@ RunRequest request_from(const Arguments& arguments) {
   request.model_path = study_file("models", arguments.get("model")).string();
   request.recipe_path = study_file("recipes", arguments.get("recipe")).string();
   request.record_path = arguments.optional("record").value_or("");
+  if (const auto init = arguments.optional("init")) request.init_path = std::filesystem::absolute(*init).string();
   request.data = corpus_file(arguments.get("data")).string();
   request.seed = static_cast<std::uint32_t>(arguments.integer("seed", 0, 0xffffffffll));
   request.backend = arguments.get("backend");
@@ -52,7 +53,7 @@ int run(const Arguments& arguments) {
   std::string file;
   RunResult result;
   if (const auto resumed = arguments.optional("resume")) {
-    for (const char* other : {"model", "recipe", "data", "out", "record", "steps"})
+    for (const char* other : {"model", "recipe", "data", "out", "record", "init", "steps"})
       if (arguments.has(other))
         arguments.fail(fmt::format("--{} cannot be given with --resume: the run file says it", other));
     if (!arguments.all("set").empty()) arguments.fail("--set cannot be given with --resume: the run file says it");
@@ -92,6 +93,8 @@ Command train_command() {
               {"seed", "S", Occurs::optional, "0", "seed of weights, data order and random rounding"},
               {"set", "PATH=VALUE", Occurs::repeated, "",
                "override: train.KEY, model.KEY or recipe.KEY (a bare KEY is train's)"},
+              {"init", "W.safetensors", Occurs::optional, "",
+               "initial weights: every parameter under its name, F32, BF16 or F16"},
               {"record", "PLAN.toml", Occurs::optional, "", "recording plan; `none` records no tensors"},
               {"backend", "NAME", Occurs::optional, "cpu", "device", {"cpu", "cuda"}},
               {"arithmetic", "NAME", Occurs::optional, "ieee", "arithmetic of the products", {"ieee", "hopper"}},

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The model from tokens to losses and back, but for the feed-forward parts (feed_forward.cpp).
+// The model from tokens to losses and back, but for attention (attention.cpp) and the feed-forward parts
+// (feed_forward.cpp).
 #include "narrowgauge/model/model.hpp"
 
 #include <cmath>
@@ -13,30 +14,27 @@ namespace ng {
 
 namespace {
 
-/// cos (first half) and sin (second half) of t * theta^(-2i/D), each rounded to FP32 once.
+/// cos (first half) and sin (second half) of t * theta^(-2i/R), R columns, each rounded to FP32 once.
 std::vector<float> rope_angles(const ModelConfig& c) {
-  const std::int64_t half = c.head_dim / 2;
-  std::vector<float> table(static_cast<std::size_t>(c.context * c.head_dim));
+  const std::int64_t width = c.rope_width();
+  const std::int64_t half = width / 2;
+  std::vector<float> table(static_cast<std::size_t>(c.context * width));
   for (std::int64_t t = 0; t < c.context; ++t) {
     for (std::int64_t i = 0; i < half; ++i) {
-      const double exponent = -2.0 * static_cast<double>(i) / static_cast<double>(c.head_dim);
+      const double exponent = -2.0 * static_cast<double>(i) / static_cast<double>(width);
       const SineCosine angle = sine_cosine_rn(static_cast<double>(t) * exp_rn(exponent * log_rn(c.rope_theta)));
-      table[static_cast<std::size_t>(t * c.head_dim + i)] = static_cast<float>(angle.cosine);
-      table[static_cast<std::size_t>(t * c.head_dim + half + i)] = static_cast<float>(angle.sine);
+      table[static_cast<std::size_t>(t * width + i)] = static_cast<float>(angle.cosine);
+      table[static_cast<std::size_t>(t * width + half + i)] = static_cast<float>(angle.sine);
     }
   }
   return table;
-}
-
-AttentionShape attention_shape(const ModelConfig& c, const Batch& batch) {
-  return AttentionShape{batch.sequences, batch.length, c.heads, c.kv_heads, c.head_dim, c.head_dim};
 }
 
 }  // namespace
 
 Model::Model(const ModelConfig& config, Backend& backend, Communicator& communicator, std::uint32_t seed)
     : config_(config), backend_(backend), communicator_(communicator), parameters_(config, backend, seed) {
-  rope_table_ = backend_.tensor(Dtype::f32, config.context, config.head_dim);
+  rope_table_ = backend_.tensor(Dtype::f32, config.context, config.rope_width());
   const std::vector<float> angles = rope_angles(config);
   backend_.upload(rope_table_.view, angles.data());
 }
@@ -105,34 +103,6 @@ void Model::linear_backward(const StepContext& context, LinearEdges& edges, Para
   };
   multiply(Gemm::dgrad, gradient.find(Gemm::dgrad), edges.weight.find(Gemm::dgrad), dx, false);
   multiply(Gemm::wgrad, gradient.find(Gemm::wgrad), x.find(Gemm::wgrad), weight.gradient.view, true);
-}
-
-Tensor Model::attention_block(const StepContext& context, const Batch& batch, Edges& edges, std::int64_t layer,
-                              const Tensor& x, LayerSaved& saved) {
-  const TensorKinds& kinds = edges.tensors();
-  const float epsilon = static_cast<float>(config_.norm_epsilon);
-  saved.input = x;
-  saved.attn_rstd = backend_.tensor(Dtype::f32, 1, x.view.rows);
-  Tensor h = activation(kinds.residual, config_.hidden, batch);
-  backend_.rms_norm(x.view, parameters_.layer(layer, "attn_norm").master.view, epsilon, h.view, saved.attn_rstd.view);
-
-  LinearEdges& qkv_edges = edges.linear(layer, Linear::attn_qkv);
-  saved.attn_input = forms(context, qkv_edges, Operand::activation, h, RowGroups{});
-  saved.qkv = linear(context, qkv_edges, parameters_.layer(layer, "attn_qkv"), saved.attn_input, kinds.gemm_output, {});
-  const AttentionShape shape = attention_shape(config_, batch);
-  backend_.rope(shape, row_slice(rope_table_.view, 0, shape.sequence_length), saved.qkv.view, false);
-  saved.attn_out = activation(kinds.gemm_output, config_.heads * config_.head_dim, batch);
-  saved.log_sum_exp = backend_.tensor(Dtype::f32, x.view.rows, config_.heads);
-  backend_.attention(shape, saved.qkv.view, saved.attn_out.view, saved.log_sum_exp.view);
-
-  LinearEdges& out_edges = edges.linear(layer, Linear::attn_out);
-  saved.attn_mixed = forms(context, out_edges, Operand::activation, saved.attn_out, RowGroups{});
-  const Tensor projected =
-      linear(context, out_edges, parameters_.layer(layer, "attn_out"), saved.attn_mixed, kinds.gemm_output, {});
-  Tensor middle = activation(kinds.residual, config_.hidden, batch);
-  backend_.add(x.view, projected.view, middle.view);
-  saved.middle = middle;
-  return middle;
 }
 
 ForwardResult Model::forward(const StepContext& context, const Batch& batch, Edges& edges, Saved& saved,
@@ -212,20 +182,7 @@ void Model::backward(const StepContext& context, const Batch& batch, Edges& edge
     backend_.rms_norm_backward(kept.middle.view, ffn_norm.master.view, kept.ffn_rstd.view, dh.view, dx.view, true,
                                ffn_norm.gradient.view);
 
-    const AttentionShape shape = attention_shape(config_, batch);
-    Tensor d_attn = activation(kinds.gemm_output, config_.heads * config_.head_dim, batch);
-    linear_backward(context, edges.linear(layer, Linear::attn_out), parameters_.layer(layer, "attn_out"),
-                    kept.attn_mixed, dx, d_attn.view);
-    Tensor d_qkv = activation(kinds.gemm_output, config_.qkv_width(), batch);
-    backend_.attention_backward(shape, kept.qkv.view, kept.attn_out.view, kept.log_sum_exp.view, d_attn.view,
-                                d_qkv.view);
-    backend_.rope(shape, row_slice(rope_table_.view, 0, shape.sequence_length), d_qkv.view, true);
-    dh = activation(kinds.gemm_output, config_.hidden, batch);
-    linear_backward(context, edges.linear(layer, Linear::attn_qkv), parameters_.layer(layer, "attn_qkv"),
-                    kept.attn_input, d_qkv, dh.view);
-    Parameter& attn_norm = parameters_.layer(layer, "attn_norm");
-    backend_.rms_norm_backward(kept.input.view, attn_norm.master.view, kept.attn_rstd.view, dh.view, dx.view, true,
-                               attn_norm.gradient.view);
+    attention_backward(context, batch, edges, layer, dx, kept);
     kept = LayerSaved{};
   }
   backend_.embedding_backward(saved.ids.view, dx.view, parameters_.at("embedding").gradient.view);

@@ -18,6 +18,7 @@ constexpr std::int64_t kLargestExtent = std::int64_t{1} << 24;
 constexpr double kMostParameters = 1e15;
 
 // Names of the choices, by the values of their enums.
+const std::vector<std::string> kQkNorms = {"none", "head", "full"};
 const std::vector<std::string> kGates = {"softmax", "sigmoid"};
 const std::vector<std::string> kGroupScores = {"max", "top2_sum"};
 const std::vector<std::string> kBalances = {"batch", "sequence"};
@@ -37,6 +38,23 @@ struct Count {
   std::int64_t active = 0;
 };
 
+/// Matrices and gains of attention in one layer, but for the norm before it.
+std::int64_t attention_parameters(const ModelConfig& c) {
+  const std::int64_t out = c.hidden * c.attention_width();
+  if (!c.mla.present()) {
+    const std::int64_t gains = c.qk_norm == QkNorm::none   ? 0
+                               : c.qk_norm == QkNorm::head ? 2 * c.head_dim
+                                                           : (c.heads + c.kv_heads) * c.head_dim;
+    return out + c.hidden * c.qkv_width() + gains;
+  }
+  const LatentAttention& m = c.mla;
+  const std::int64_t queries = c.heads * c.head_dim;
+  const std::int64_t q = m.q_rank > 0 ? c.hidden * m.q_rank + m.q_rank + m.q_rank * queries : c.hidden * queries;
+  const std::int64_t kv =
+      c.hidden * (m.kv_rank + m.rope_dim) + m.kv_rank + m.kv_rank * c.heads * (m.nope_dim + m.value_dim);
+  return out + q + kv;
+}
+
 Count count_parameters(const ModelConfig& c) {
   Count n;
   const auto both = [&n](std::int64_t parameters) {
@@ -45,7 +63,7 @@ Count count_parameters(const ModelConfig& c) {
   };
   both(c.vocabulary * c.hidden * (c.tied_head ? 1 : 2) + c.hidden);  // embedding, head, final_norm
   for (std::int64_t layer = 0; layer < c.layers; ++layer) {
-    both(2 * c.hidden + c.hidden * c.qkv_width() + c.hidden * c.heads * c.head_dim);
+    both(2 * c.hidden + attention_parameters(c));
     if (c.is_dense(layer)) {
       both(3 * c.hidden * c.dense_width);
       continue;
@@ -75,8 +93,21 @@ void check_router(const ModelConfig& c, const Fail& fail) {
                                     c.route_groups, c.experts));
 }
 
+void check_latent_attention(const ModelConfig& c, const Fail& fail) {
+  if (c.mla.rope_dim % 2 != 0) fail("mla.rope_dim", fmt::format("{} is odd; RoPE turns pairs", c.mla.rope_dim));
+  if (c.kv_heads != c.heads)
+    fail("kv_heads", fmt::format("is {}; with [mla] every head has a key of its own: heads = {}", c.kv_heads, c.heads));
+  if (c.head_dim != c.mla.nope_dim + c.mla.rope_dim)
+    fail("head_dim",
+         fmt::format("is {}; with [mla] it is nope_dim + rope_dim = {}", c.head_dim, c.mla.nope_dim + c.mla.rope_dim));
+  if (c.qk_norm != QkNorm::none) fail("qk_norm", "goes with attn_qkv; [mla] norms its latents instead");
+}
+
 void check_config(const ModelConfig& c, const Fail& fail) {
-  if (c.head_dim % 2 != 0) fail("head_dim", fmt::format("{} is odd; RoPE turns pairs", c.head_dim));
+  if (c.mla.present())
+    check_latent_attention(c, fail);
+  else if (c.head_dim % 2 != 0)
+    fail("head_dim", fmt::format("{} is odd; RoPE turns pairs", c.head_dim));
   if (c.heads % c.kv_heads != 0) fail("kv_heads", fmt::format("{} does not divide heads = {}", c.kv_heads, c.heads));
   if (c.dense_layers > c.layers)
     fail("dense_layers", fmt::format("{} is more than layers = {}", c.dense_layers, c.layers));
@@ -90,7 +121,8 @@ void check_config(const ModelConfig& c, const Fail& fail) {
   if (moe) check_router(c, fail);
   // In double: the exact count of what is refused here need not fit into 64 bits.
   const auto real = [](std::int64_t value) { return static_cast<double>(value); };
-  const double width = real(c.qkv_width()) + real(c.heads * c.head_dim) +
+  const double latent = real(c.mla.q_rank) + real(c.mla.kv_rank) + real(c.mla.rope_dim);
+  const double width = real(c.qkv_width()) + real(c.attention_width()) + latent +
                        3 * (real(c.dense_width) + real(c.shared_width()) + real(c.experts) * real(c.expert_width));
   const double parameters = real(c.hidden) * (real(c.layers) * width + 2 * real(c.vocabulary));
   if (parameters > kMostParameters)
@@ -111,6 +143,14 @@ ModelConfig ModelConfig::from_document(const TomlDocument& document) {
   c.heads = t.get_int("heads", 1, 65536);
   c.kv_heads = t.get_int("kv_heads", 1, 65536);
   c.head_dim = t.get_int("head_dim", 2, 65536);
+  if (const auto mla = t.optional_table("mla")) {
+    c.mla.q_rank = mla->get_int("q_rank", 0, kLargestExtent);
+    c.mla.kv_rank = mla->get_int("kv_rank", 1, kLargestExtent);
+    c.mla.nope_dim = mla->get_int("nope_dim", 0, 65536);
+    c.mla.rope_dim = mla->get_int("rope_dim", 2, 65536);
+    c.mla.value_dim = mla->get_int("value_dim", 1, 65536);
+  }
+  c.qk_norm = choice(t, "qk_norm", kQkNorms, c.qk_norm);
   c.rope_theta = t.get_double("rope_theta", 1.0);
   c.norm_epsilon = t.get_double("norm_epsilon", 0.0, 1.0);
   c.dense_layers = t.get_int("dense_layers", 0);
@@ -169,8 +209,20 @@ ModelShape ModelConfig::shape() const {
   const auto set = [&shape](Linear which, std::int64_t out, std::int64_t in, double uses) {
     shape.linear[static_cast<std::size_t>(which)] = {out, in, uses};
   };
-  set(Linear::attn_qkv, qkv_width(), hidden, 1);
-  set(Linear::attn_out, hidden, heads * head_dim, 1);
+  if (mla.present()) {
+    const std::int64_t queries = heads * head_dim;
+    if (mla.q_rank > 0) {
+      set(Linear::attn_q_a, mla.q_rank, hidden, 1);
+      set(Linear::attn_q_b, queries, mla.q_rank, 1);
+    } else {
+      set(Linear::attn_q, queries, hidden, 1);
+    }
+    set(Linear::attn_kv_a, mla.kv_rank + mla.rope_dim, hidden, 1);
+    set(Linear::attn_kv_b, heads * (mla.nope_dim + mla.value_dim), mla.kv_rank, 1);
+  } else {
+    set(Linear::attn_qkv, qkv_width(), hidden, 1);
+  }
+  set(Linear::attn_out, hidden, attention_width(), 1);
   set(Linear::router, experts, hidden, 1);
   set(Linear::fc1, 2 * expert_width, hidden, static_cast<double>(top_k));
   set(Linear::fc2, hidden, expert_width, static_cast<double>(top_k));
@@ -184,6 +236,14 @@ ModelShape ModelConfig::shape() const {
 }
 
 Json ModelConfig::to_json() const {
+  const Json latent = !mla.present() ? Json()
+                                     : Json::object({
+                                           {"q_rank", mla.q_rank},
+                                           {"kv_rank", mla.kv_rank},
+                                           {"nope_dim", mla.nope_dim},
+                                           {"rope_dim", mla.rope_dim},
+                                           {"value_dim", mla.value_dim},
+                                       });
   return Json::object({
       {"vocabulary", vocabulary},
       {"layers", layers},
@@ -191,6 +251,8 @@ Json ModelConfig::to_json() const {
       {"heads", heads},
       {"kv_heads", kv_heads},
       {"head_dim", head_dim},
+      {"mla", latent},
+      {"qk_norm", name_in(kQkNorms, qk_norm)},
       {"rope_theta", rope_theta},
       {"norm_epsilon", norm_epsilon},
       {"dense_layers", dense_layers},

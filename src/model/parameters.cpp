@@ -21,19 +21,38 @@ std::vector<Parameter> describe_parameters(const ModelConfig& c) {
     p.decay = true;
     list.push_back(std::move(p));
   };
-  const auto gain = [&](std::string name) {
+  const auto gain = [&](std::string name, std::int64_t width) {
     Parameter p;
     p.name = std::move(name);
-    p.shape = {c.hidden};
+    p.shape = {width};
     list.push_back(std::move(p));
   };
   matrix("embedding", {c.vocabulary, c.hidden}, c.init_std);
   for (std::int64_t l = 0; l < c.layers; ++l) {
     const std::string prefix = "layer." + std::to_string(l) + "/";
-    gain(prefix + "attn_norm");
-    matrix(prefix + "attn_qkv", {c.qkv_width(), c.hidden}, c.init_std);
-    matrix(prefix + "attn_out", {c.hidden, c.heads * c.head_dim}, output_std);
-    gain(prefix + "ffn_norm");
+    gain(prefix + "attn_norm", c.hidden);
+    if (c.mla.present()) {
+      const LatentAttention& m = c.mla;
+      const std::int64_t queries = c.heads * c.head_dim;
+      if (m.q_rank > 0) {
+        matrix(prefix + "attn_q_a", {m.q_rank, c.hidden}, c.init_std);
+        gain(prefix + "q_a_norm", m.q_rank);
+        matrix(prefix + "attn_q_b", {queries, m.q_rank}, c.init_std);
+      } else {
+        matrix(prefix + "attn_q", {queries, c.hidden}, c.init_std);
+      }
+      matrix(prefix + "attn_kv_a", {m.kv_rank + m.rope_dim, c.hidden}, c.init_std);
+      gain(prefix + "kv_a_norm", m.kv_rank);
+      matrix(prefix + "attn_kv_b", {c.heads * (m.nope_dim + m.value_dim), m.kv_rank}, c.init_std);
+    } else {
+      matrix(prefix + "attn_qkv", {c.qkv_width(), c.hidden}, c.init_std);
+      if (c.qk_norm != QkNorm::none) {
+        gain(prefix + "q_norm", c.qk_norm == QkNorm::head ? c.head_dim : c.heads * c.head_dim);
+        gain(prefix + "k_norm", c.qk_norm == QkNorm::head ? c.head_dim : c.kv_heads * c.head_dim);
+      }
+    }
+    matrix(prefix + "attn_out", {c.hidden, c.attention_width()}, output_std);
+    gain(prefix + "ffn_norm", c.hidden);
     if (c.is_dense(l)) {
       matrix(prefix + "dense_fc1", {2 * c.dense_width, c.hidden}, c.init_std);
       matrix(prefix + "dense_fc2", {c.hidden, c.dense_width}, output_std);
@@ -55,7 +74,7 @@ std::vector<Parameter> describe_parameters(const ModelConfig& c) {
       matrix(prefix + "shared_fc2", {c.hidden, c.shared_width()}, output_std);
     }
   }
-  gain("final_norm");
+  gain("final_norm", c.hidden);
   if (!c.tied_head) matrix("head", {c.vocabulary, c.hidden}, c.init_std);
   return list;
 }

@@ -16,12 +16,26 @@ struct Model::FeedForwardSaved {
   TensorForms hidden;  // [R, F], input of fc2
 };
 
+/// What latent attention keeps beside what every attention does.
+struct Model::LatentSaved {
+  Tensor q_a;             // [T, q_rank], if there is one; its input is LayerSaved::attn_input
+  Tensor q_a_rstd;        // [1, T] f32
+  TensorForms q_b_input;  // of attn_q_b
+  TensorForms kv_a_input;
+  Tensor kv_a;       // [T, kv_rank + rope_dim]
+  Tensor kv_a_rstd;  // [1, T] f32
+  TensorForms kv_b_input;
+};
+
 struct Model::LayerSaved {
   Tensor input;            // [T, C] residual before the layer
   Tensor attn_rstd;        // [1, T] f32
-  TensorForms attn_input;  // of attn_qkv
-  Tensor qkv;              // [T, (H+2G)*D], rotated
-  Tensor attn_out;         // [T, H*D]
+  TensorForms attn_input;  // of attn_qkv, attn_q or attn_q_a
+  LatentSaved latent;
+  Tensor raw_qkv;          // [T, (H+2G)*D] before the norms of queries and keys, if there are
+  Tensor qk_rstd;          // f32, of these
+  Tensor qkv;              // [T, (H+G)*D + G*Dv], rotated
+  Tensor attn_out;         // [T, H*Dv]
   Tensor log_sum_exp;      // [T, H] f32
   TensorForms attn_mixed;  // of attn_out
   Tensor middle;           // [T, C] residual between attention and feed-forward

@@ -7,13 +7,17 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstddef>
+#include <fstream>
 #include <map>
 #include <optional>
+#include <string_view>
 #include <utility>
 #include <vector>
 
 #include "narrowgauge/base/error.hpp"
 #include "narrowgauge/base/nearest_key.hpp"
+#include "narrowgauge/base/sha256.hpp"
 #include "narrowgauge/io/safetensors.hpp"
 
 namespace ng {
@@ -43,6 +47,18 @@ void check_initial_weights(const std::string& path, const ModelConfig& config) {
       throw UserError(fmt::format("{}: tensor '{}' is no parameter of model {}{}", path, entry.name, config.name,
                                   nearest ? fmt::format("; the nearest is '{}'", *nearest) : ""));
     }
+}
+
+std::string initial_weights_digest(const std::string& path) {
+  std::ifstream file(path, std::ios::binary);
+  Sha256 digest;
+  std::vector<char> piece(std::size_t{1} << 20);
+  while (file) {
+    file.read(piece.data(), static_cast<std::streamsize>(piece.size()));
+    digest.update(std::string_view(piece.data(), static_cast<std::size_t>(file.gcount())));
+  }
+  if (!file.eof()) throw UserError(fmt::format("{}: cannot be read", path));
+  return hex_of(digest.finish());
 }
 
 void load_initial_weights(const std::string& path, Backend& backend, Parameters& parameters) {

@@ -12,6 +12,7 @@
 #include "narrowgauge/base/version.hpp"
 #include "narrowgauge/io/token_stream.hpp"
 #include "narrowgauge/recipe/enum_names.hpp"
+#include "narrowgauge/training/initial_weights.hpp"
 #include "narrowgauge/training/trainer.hpp"
 
 namespace ng {
@@ -49,6 +50,7 @@ Json RunRequest::to_json() const {
   Json list = Json::array();
   for (const auto& [path, value] : settings) list.push_back(Json::array({path, value}));
   json["settings"] = list;
+  json["init_path"] = init_path;
   json["seed"] = seed;
   json["backend"] = backend;
   json["arithmetic"] = arithmetic;
@@ -63,6 +65,7 @@ RunRequest RunRequest::from_json(const Json& json) {
   r.data = json.at("data").as_string();
   for (const Json& item : json.at("settings").as_array())
     r.settings.emplace_back(item.as_array().at(0).as_string(), item.as_array().at(1).as_string());
+  r.init_path = json.at("init_path").as_string();
   r.seed = static_cast<std::uint32_t>(json.at("seed").as_uint());
   r.backend = json.at("backend").as_string();
   r.arithmetic = json.at("arithmetic").as_string();
@@ -112,6 +115,10 @@ RunPlanned plan_run(const RunRequest& request) {
                     request.recipe_path, plan.resolved.token_multiple(), tokens));
 
   Json identity = Json::object();
+  if (!request.init_path.empty()) {
+    check_initial_weights(request.init_path, plan.model);
+    identity["init"] = initial_weights_digest(request.init_path);
+  }
   identity["model"] = plan.model.to_json();
   identity["recipe"] = plan.resolved.to_json();
   identity["training"] = plan.training.identity_json();

@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Claim: a model file is read strictly and counted rightly: Mixtral 8x7B has the published 46.7 B and 12.9 B
-// parameters. Alone: build/bin/unit_studies --gtest_filter='ModelConfig.*'
+// Claim: a model file is read strictly and counted rightly: the published models have their published numbers of
+// parameters, total and active. Alone: build/bin/unit_studies --gtest_filter='ModelConfig.*'
 #include <gtest/gtest.h>
 
 #include <filesystem>
 
 #include "narrowgauge/base/atomic_file.hpp"
 #include "narrowgauge/model/model_config.hpp"
+#include "narrowgauge/model/parameters.hpp"
 #include "recipe_text_errors.hpp"
 
 namespace ng {
@@ -27,10 +28,42 @@ std::string with(std::string text, const std::string& key, const std::string& va
   return text.replace(begin, text.find('\n', begin) - begin, value);
 }
 
-TEST(ModelConfig, CountsMixtralAsPublished) {
-  const ModelConfig mixtral = model("mixtral_8x7b");
-  EXPECT_EQ(mixtral.total_parameters(), 46702792704);
-  EXPECT_EQ(mixtral.active_parameters(), 12879925248);
+// Totals are those of the released weights (DeepSeek-V3 without its second-token module and without the routers'
+// biases); active ones the papers give rounded: 12.9, 1.3, 2.4 (without the embedding of 0.21), 3.3 and 37 B.
+TEST(ModelConfig, CountsPublishedModels) {
+  struct Published {
+    const char* name;
+    std::int64_t total, active;
+  };
+  for (const auto& [name, total, active] : {Published{"mixtral_8x7b", 46702792704, 12879925248},
+                                            {"olmoe_1b_7b", 6919161856, 1282017280},
+                                            {"deepseek_v2_lite", 15706484224, 2661150208},
+                                            {"qwen3_30b_a3b", 30532122624, 3353032704},
+                                            {"deepseek_v3", 671026404352, 37552282624}}) {
+    EXPECT_EQ(model(name).total_parameters(), total) << name;
+    EXPECT_EQ(model(name).active_parameters(), active) << name;
+  }
+}
+
+// The count is of the tensors that a model of this configuration has.
+TEST(ModelConfig, CountsTheParametersThereAre) {
+  std::vector<ModelConfig> configs;
+  for (const char* name : {"tiny", "small", "tiny_mla", "olmoe_1b_7b", "deepseek_v2_lite", "qwen3_30b_a3b"})
+    configs.push_back(model(name));
+  for (const QkNorm norm : {QkNorm::head, QkNorm::full}) {
+    configs.push_back(model("small"));
+    configs.back().qk_norm = norm;
+  }
+  for (const ModelConfig& c : configs) {
+    std::int64_t trained = 0;
+    for (const Parameter& p : describe_parameters(c)) {
+      std::int64_t count = 1;
+      for (const std::int64_t n : p.shape) count *= n;
+      if (p.trained) trained += count;
+      EXPECT_EQ(p.trained, !p.name.ends_with("/router_bias")) << p.name;
+    }
+    EXPECT_EQ(trained, c.total_parameters()) << c.name;
+  }
 }
 
 TEST(ModelConfig, CountsEveryPart) {
@@ -92,8 +125,67 @@ TEST(ModelConfig, RefusesWithThePlace) {
                     {"head_dims", "head_dim"});
 }
 
-// Every option, none at its default.
-constexpr const char* kRouterOptions = R"(gate = "sigmoid"
+TEST(ModelConfig, LatentAttentionHasLinearsOfItsOwn) {
+  const auto present = [](const ModelShape& shape) {
+    std::vector<std::string> names;
+    for (int i = 0; i < kLinearCount; ++i)
+      if (shape.has(1, static_cast<Linear>(i))) names.emplace_back(kLinearNames[static_cast<std::size_t>(i)]);
+    return names;
+  };
+  const ModelShape v3 = model("deepseek_v3").shape();
+  EXPECT_EQ(present(v3), (std::vector<std::string>{"attn_q_a", "attn_q_b", "attn_kv_a", "attn_kv_b", "attn_out",
+                                                   "dense_fc1", "dense_fc2"}));
+  EXPECT_EQ(v3.shape(Linear::attn_q_b).out, 128 * 192);
+  EXPECT_EQ(v3.shape(Linear::attn_q_b).in, 1536);
+  EXPECT_EQ(v3.shape(Linear::attn_kv_a).out, 512 + 64);
+  EXPECT_EQ(v3.shape(Linear::attn_kv_b).out, 128 * 256);
+  EXPECT_EQ(v3.shape(Linear::attn_out).in, 128 * 128);
+  EXPECT_EQ(present(model("deepseek_v2_lite").shape()),
+            (std::vector<std::string>{"attn_q", "attn_kv_a", "attn_kv_b", "attn_out", "router", "fc1", "fc2",
+                                      "shared_fc1", "shared_fc2"}));
+  EXPECT_EQ(present(model("tiny").shape()), (std::vector<std::string>{"attn_qkv", "attn_out", "router", "fc1", "fc2"}));
+}
+
+constexpr const char* kMla = R"([mla]
+q_rank = 0
+kv_rank = 16
+nope_dim = 12
+rope_dim = 20
+value_dim = 24
+)";
+
+TEST(ModelConfig, ReadsLatentAttention) {
+  const std::string text = with(text_of("small"), "kv_heads", "8") + kMla;
+  const ModelConfig c = ModelConfig::from_text("m.toml", text);
+  EXPECT_EQ(c.mla, (LatentAttention{0, 16, 12, 20, 24}));
+  EXPECT_EQ(c.qkv_width(), 8 * (32 + 32 + 24));
+  EXPECT_EQ(c.to_json().at("mla").at("value_dim").as_int(), 24);
+  struct Case {
+    std::string text;
+    std::initializer_list<std::string> pieces;
+  };
+  const std::string small = with(text_of("small"), "kv_heads", "8");
+  const Case cases[] = {
+      {text_of("small") + kMla, {"kv_heads", "is 4", "heads = 8"}},
+      {with(small, "head_dim", "34") + kMla, {"head_dim", "is 34", "nope_dim + rope_dim = 32"}},
+      {with(text, "rope_dim", "19"), {"mla.rope_dim", "19 is odd"}},
+      {with(text, "kv_rank", "0"), {"mla.kv_rank"}},
+      {with(text, "value_dim", "0"), {"mla.value_dim"}},
+      {with(text, "q_rank", "-1"), {"mla.q_rank"}},
+      {text + "v_dim = 3\n", {"mla.v_dim", "value_dim"}},
+      {small + "qk_norm = \"head\"\n" + kMla, {"qk_norm", "attn_qkv"}},
+      {small + "qk_norm = \"rows\"\n", {"qk_norm", "head", "full"}},
+  };
+  for (const Case& each : cases) {
+    SCOPED_TRACE(*each.pieces.begin());
+    expect_user_error([&] { (void)ModelConfig::from_text("m.toml", each.text); }, each.pieces);
+    expect_user_error([&] { (void)ModelConfig::from_text("m.toml", each.text); }, {"m.toml:"});
+  }
+}
+
+// Every option but mla, none at its default.
+constexpr const char* kOptions = R"(qk_norm = "full"
+gate = "sigmoid"
 routed_scaling = 2.5
 route_groups = 4
 route_groups_kept = 2
@@ -105,7 +197,8 @@ balance = "sequence"
 )";
 
 TEST(ModelConfig, ReadsEveryOption) {
-  const ModelConfig c = ModelConfig::from_text("m.toml", text_of("small") + kRouterOptions);
+  const ModelConfig c = ModelConfig::from_text("m.toml", text_of("small") + kOptions);
+  EXPECT_EQ(c.qk_norm, QkNorm::full);
   EXPECT_EQ(c.gate, Gate::sigmoid);
   EXPECT_EQ(c.routed_scaling, 2.5);
   EXPECT_EQ(c.route_groups, 4);
@@ -150,12 +243,13 @@ TEST(ModelConfig, RefusesOptionsWithThePlace) {
 }
 
 TEST(ModelConfig, JsonLeavesOutOnlyTheName) {
-  const std::string text = text_of("small") + kRouterOptions;
+  const std::string text = text_of("small") + kOptions;
   const ModelConfig small = ModelConfig::from_text("m", text);
   const Json json = small.to_json();
   const TomlDocument document = TomlDocument::from_text("m", text);
   const std::vector<std::string> keys = document.root().keys();
-  EXPECT_EQ(json.as_object().size(), keys.size() - 1);
+  EXPECT_EQ(json.as_object().size(), keys.size() - 1 + 1);  // without the name, with mla
+  EXPECT_EQ(json.at("mla"), Json());
   for (const std::string& key : keys) EXPECT_EQ(json.find(key) != nullptr, key != "name") << key;
   ModelConfig renamed = small;
   renamed.name = "other";

@@ -66,6 +66,7 @@ class Model {
 
  private:
   struct Saved;
+  struct LatentSaved;
   struct LayerSaved;
   struct FeedForwardSaved;
 
@@ -79,8 +80,26 @@ class Model {
                     const RowGroups& groups);
 
   ForwardResult forward(const StepContext& context, const Batch& batch, Edges& edges, Saved& saved, bool with_backward);
+  /// One linear layer of attention with its input's forms, and its backward.
+  Tensor project(const StepContext& context, Edges& edges, Linear which, std::int64_t layer, const Tensor& x,
+                 TensorForms& input);
+  Tensor project_backward(const StepContext& context, const Batch& batch, Edges& edges, Linear which,
+                          std::int64_t layer, const Tensor& dy, const TensorForms& input);
+  Tensor normed(const Parameter& gain, const TensorView& x, OperandKind kind, const Batch& batch, Tensor& rstd);
+  /// Rotated queries, keys and values of h, and the gradient of h; d_qkv is used up.
+  Tensor grouped_heads(const StepContext& context, const Batch& batch, Edges& edges, std::int64_t layer,
+                       const Tensor& h, LayerSaved& saved);
+  Tensor grouped_heads_backward(const StepContext& context, const Batch& batch, Edges& edges, std::int64_t layer,
+                                const Tensor& d_qkv, LayerSaved& saved);
+  Tensor latent_heads(const StepContext& context, const Batch& batch, Edges& edges, std::int64_t layer, const Tensor& h,
+                      LayerSaved& saved);
+  Tensor latent_heads_backward(const StepContext& context, const Batch& batch, Edges& edges, std::int64_t layer,
+                               const Tensor& d_qkv, LayerSaved& saved);
   Tensor attention_block(const StepContext& context, const Batch& batch, Edges& edges, std::int64_t layer,
                          const Tensor& x, LayerSaved& saved);
+  /// From the gradient of the residual after attention to that before it, in place.
+  void attention_backward(const StepContext& context, const Batch& batch, Edges& edges, std::int64_t layer,
+                          const Tensor& dx, LayerSaved& saved);
   Tensor feed_forward(const StepContext& context, Edges& edges, Linear fc1, Linear fc2, std::int64_t layer,
                       const Tensor& x, const RowGroups& groups, OperandKind out, FeedForwardSaved& saved);
   Tensor feed_forward_backward(const StepContext& context, Edges& edges, Linear fc1, Linear fc2, std::int64_t layer,
@@ -96,7 +115,7 @@ class Model {
   Backend& backend_;
   Communicator& communicator_;
   Parameters parameters_;
-  Tensor rope_table_;  // [context, head_dim] f32
+  Tensor rope_table_;  // [context, rope_width] f32
   std::int64_t row_alignment_ = 32;
   std::int64_t saved_bytes_ = 0;
 };

@@ -9,12 +9,27 @@
 #include <string>
 #include <vector>
 
+#include "narrowgauge/backend/attention_shape.hpp"
 #include "narrowgauge/backend/router_spec.hpp"
 #include "narrowgauge/base/canonical_json.hpp"
 #include "narrowgauge/base/toml_reader.hpp"
 #include "narrowgauge/recipe/linear.hpp"
 
 namespace ng {
+
+/// Multi-head latent attention (arXiv 2405.04434): keys and values of all heads from one latent of kv_rank, beside it a
+/// rotated key part that all heads share; queries from a latent of their own, or (q_rank 0) directly.
+struct LatentAttention {
+  std::int64_t q_rank = 0;
+  std::int64_t kv_rank = 0;
+  std::int64_t nope_dim = 0;  ///< of a query or key, not rotated
+  std::int64_t rope_dim = 0;  ///< rotated; even
+  std::int64_t value_dim = 0;
+
+  /// Whether a model has latent attention.
+  [[nodiscard]] bool present() const { return kv_rank > 0; }
+  friend bool operator==(const LatentAttention&, const LatentAttention&) = default;
+};
 
 /// Letters: V vocabulary, C hidden, H heads, G kv_heads, D head_dim, E experts, K top_k, F expert_width.
 struct ModelConfig {
@@ -24,7 +39,9 @@ struct ModelConfig {
   std::int64_t hidden = 0;
   std::int64_t heads = 0;
   std::int64_t kv_heads = 0;
-  std::int64_t head_dim = 0;  ///< even: RoPE turns pairs
+  std::int64_t head_dim = 0;  ///< even: RoPE turns pairs; with mla nope_dim + rope_dim
+  LatentAttention mla{};      ///< if present: kv_heads = heads
+  QkNorm qk_norm = QkNorm::none;
   double rope_theta = 10000.0;
   double norm_epsilon = 1e-5;
   std::int64_t dense_layers = 0;  ///< the first ones have a dense feed-forward part instead of experts
@@ -61,7 +78,11 @@ struct ModelConfig {
   void check() const;
 
   [[nodiscard]] bool is_dense(std::int64_t layer) const { return layer < dense_layers; }
-  [[nodiscard]] std::int64_t qkv_width() const { return (heads + 2 * kv_heads) * head_dim; }
+  [[nodiscard]] std::int64_t value_dim() const { return mla.present() ? mla.value_dim : head_dim; }
+  [[nodiscard]] std::int64_t rope_width() const { return mla.present() ? mla.rope_dim : head_dim; }
+  /// Of queries, keys and values together, as attention reads them.
+  [[nodiscard]] std::int64_t qkv_width() const { return (heads + kv_heads) * head_dim + kv_heads * value_dim(); }
+  [[nodiscard]] std::int64_t attention_width() const { return heads * value_dim(); }
   [[nodiscard]] std::int64_t shared_width() const { return shared_experts * expert_width; }
 
   /// All trainable numbers; a router's bias is none.

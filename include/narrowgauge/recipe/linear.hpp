@@ -13,6 +13,11 @@ namespace ng {
 
 enum class Linear : std::uint8_t {
   attn_qkv,
+  attn_q,
+  attn_q_a,
+  attn_q_b,
+  attn_kv_a,
+  attn_kv_b,
   attn_out,
   router,
   fc1,
@@ -24,11 +29,11 @@ enum class Linear : std::uint8_t {
   embedding,
   head,
 };
-constexpr int kLinearCount = 11;
+constexpr int kLinearCount = 16;
 
 constexpr std::array<std::string_view, kLinearCount> kLinearNames = {
-    "attn_qkv",   "attn_out",  "router",    "fc1",       "fc2",  "shared_fc1",
-    "shared_fc2", "dense_fc1", "dense_fc2", "embedding", "head",
+    "attn_qkv", "attn_q", "attn_q_a",   "attn_q_b",   "attn_kv_a", "attn_kv_b", "attn_out",  "router",
+    "fc1",      "fc2",    "shared_fc1", "shared_fc2", "dense_fc1", "dense_fc2", "embedding", "head",
 };
 constexpr std::string_view name_of(Linear linear) {
   return kLinearNames[static_cast<std::size_t>(linear)];
@@ -39,7 +44,8 @@ constexpr bool outside_layers(Linear linear) {
   return linear == Linear::embedding || linear == Linear::head;
 }
 
-/// Weight [out, in] of one linear layer (of one expert), and the average number of its products per token.
+/// Weight [out, in] of one linear layer (of one expert), and the average number of its products per token. Sizes of 0:
+/// the model has no such layer.
 struct LinearShape {
   std::int64_t out = 0;
   std::int64_t in = 0;
@@ -59,9 +65,14 @@ struct ModelShape {
   /// Whether layer `layer` (0-based) has this linear layer. False for embedding and head.
   [[nodiscard]] bool has(std::int64_t layer, Linear which) const {
     switch (which) {
-      case Linear::attn_qkv:
+      case Linear::attn_qkv:  // or those of latent attention
+      case Linear::attn_q:
+      case Linear::attn_q_a:
+      case Linear::attn_q_b:
+      case Linear::attn_kv_a:
+      case Linear::attn_kv_b:
       case Linear::attn_out:
-        return true;
+        return shape(which).out > 0;
       case Linear::router:
       case Linear::fc1:
       case Linear::fc2:

@@ -15,6 +15,9 @@ namespace ng {
 /// first tensor that is missing, not a parameter, of another shape or of another type. Reads the header only.
 void check_initial_weights(const std::string& path, const ModelConfig& config);
 
+/// SHA-256 of the file's bytes, 64 hexadecimal digits: part of a run's identity.
+std::string initial_weights_digest(const std::string& path);
+
 /// Replaces all masters by the file's values, widened to FP32 exactly. UserError as above, and for values that are not
 /// finite.
 void load_initial_weights(const std::string& path, Backend& backend, Parameters& parameters);

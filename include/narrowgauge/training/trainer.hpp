@@ -28,6 +28,7 @@ struct RunRequest {
   std::string record_path, record_text;  ///< empty path: the built-in plan; "none": nothing is recorded
   std::string data;                      ///< data spec of io/token_stream.hpp
   std::vector<std::pair<std::string, std::string>> settings;  ///< --set path, value: train.*, model.*, recipe.*
+  std::string init_path;  ///< safetensors of the initial weights (initial_weights.hpp); empty: random ones
   std::uint32_t seed = 0;
   std::string backend = "cpu";
   std::string arithmetic = "ieee";
