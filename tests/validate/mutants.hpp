@@ -50,7 +50,8 @@ inline std::vector<float> extreme_input() {
   std::vector<float> x = plain_input();
   for (std::int64_t c = 0; c < kCols; ++c) {
     const float sign = c % 2 != 0 ? -1.0f : 1.0f;
-    x[static_cast<std::size_t>(10 * kCols + c)] = sign * std::ldexp(static_cast<float>(1 + c % 37), -149 + c / 32);
+    x[static_cast<std::size_t>(10 * kCols + c)] =
+        sign * std::ldexp(static_cast<float>(1 + c % 37), static_cast<int>(c / 32) - 139);
     x[static_cast<std::size_t>(11 * kCols + c)] = sign * std::ldexp(1.0f + static_cast<float>(c % 16) / 16.5f, 127);
     if (c < 128) x[static_cast<std::size_t>(12 * kCols + c)] = sign * static_cast<float>(c) * 7.25f;
   }
@@ -115,12 +116,14 @@ inline VerifyOptions explaining() {
 }
 
 inline bool names(const Verdict& v, const ChangeSet& set) {
+  if (!v.explanation) return false;
   const auto& sets = v.explanation->search.sets;
   return std::find(sets.begin(), sets.end(), set) != sets.end();
 }
 
 /// "rounding=half_up" among the sets, written as text_of writes them.
 inline bool names(const Verdict& v, const std::string& text) {
+  if (!v.explanation) return false;
   for (const ChangeSet& set : v.explanation->search.sets)
     if (text_of(v.explanation->choices, set) == text) return true;
   return false;

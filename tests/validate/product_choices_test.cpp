@@ -26,15 +26,15 @@ struct Base {
 constexpr auto kNone = OperandScales::none;
 const Base kBases[] = {
     {"arithmetic=hopper,scale_mode=outer,out_format=bf16", FormatId::e4m3, FormatId::e5m2, kNone, 12, 16, 512},
-    {"arithmetic=hopper,scale_mode=tensor", FormatId::e4m3, FormatId::e4m3, kNone, 8, 9, 512},
+    {"arithmetic=hopper,scale_mode=tensor", FormatId::e4m3, FormatId::e4m3, kNone, 8, 9, 256},
     {"arithmetic=hopper,scale_mode=block_1x128", FormatId::e4m3, FormatId::e4m3, kNone, 8, 8, 384},
     {"arithmetic=hopper,scale_mode=block_128x128,out_format=bf16", FormatId::e5m2, FormatId::e4m3, kNone, 12, 130, 256},
     {"arithmetic=hopper,accumulate=fast", FormatId::e4m3, FormatId::e4m3, kNone, 8, 8, 320},
-    {"arithmetic=hopper,out_format=f16", FormatId::fp16, FormatId::fp16, kNone, 12, 12, 512},
-    {"arithmetic=ampere", FormatId::bf16, FormatId::bf16, kNone, 8, 8, 512},
-    {"arithmetic=blackwell", FormatId::e2m1, FormatId::e2m1, OperandScales::e4m3_per_16, 8, 8, 512},
-    {"arithmetic=hopper,carrier=bf16", FormatId::e4m3, FormatId::e4m3, OperandScales::e8m0_per_32, 8, 8, 512},
-    {"arithmetic=ieee,out_format=bf16", FormatId::bf16, FormatId::bf16, kNone, 12, 12, 512},
+    {"arithmetic=hopper,out_format=f16", FormatId::fp16, FormatId::fp16, kNone, 12, 12, 256},
+    {"arithmetic=ampere", FormatId::bf16, FormatId::bf16, kNone, 8, 8, 256},
+    {"arithmetic=blackwell", FormatId::e2m1, FormatId::e2m1, OperandScales::e4m3_per_16, 8, 8, 256},
+    {"arithmetic=hopper,carrier=bf16", FormatId::e4m3, FormatId::e4m3, OperandScales::e8m0_per_32, 8, 8, 256},
+    {"arithmetic=ieee,out_format=bf16", FormatId::bf16, FormatId::bf16, kNone, 12, 12, 256},
 };
 
 class Problem {
@@ -109,7 +109,7 @@ TEST(ProductChoices, PairsAreNamed) {
         const ChangeSet pair = {p.changes[i], p.changes[j]};
         if (pair[0].choice == pair[1].choice) continue;
         const std::vector<std::uint32_t> got = p.output(pair);
-        if (got.empty() || got == p.stated || number++ % 7 != 0) continue;
+        if (got.empty() || got == p.stated || number++ % 23 != 0) continue;
         ++tried;
         const ProductExplanation found = explain_product(p.spec, p.reference, got);
         ASSERT_FALSE(found.search.sets.empty()) << base.spec << " made with " << text_of(p.choices, pair);
@@ -125,7 +125,7 @@ TEST(ProductChoices, PairsAreNamed) {
   }
   std::cout << tried << " products with two changed choices: " << named << " pairs named, " << smaller
             << " explained by one choice alone\n";
-  EXPECT_GT(named, 40u);
+  EXPECT_GT(named, 15u);
 }
 
 // A product with a choice that has no name: no set may pass for it.

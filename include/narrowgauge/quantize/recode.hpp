@@ -9,7 +9,6 @@
 #include <cstdint>
 #include <vector>
 
-#include "narrowgauge/base/check.hpp"
 #include "narrowgauge/numerics/scale_rule.hpp"
 #include "narrowgauge/quantize/shift_code.hpp"
 #include "narrowgauge/quantize/transpose.hpp"
@@ -71,7 +70,6 @@ inline UnpackedTensor recode(const UnpackedTensor& x, const QuantizerSpec& spec,
                              std::int64_t tile_cols) {
   using recode_detail::at;
   const bool split = splits_tiles(x, tile_rows, tile_cols);
-  NG_CHECK(!split || spec.scale_format == ScaleFormat::e8m0);
   const ElementFormat from = format_of(x.element), to = spec.element;
   UnpackedTensor y;
   y.element = spec.element_id;

@@ -9,7 +9,6 @@
 #include <cstdint>
 #include <vector>
 
-#include "narrowgauge/base/check.hpp"
 #include "narrowgauge/numerics/scale_rule.hpp"
 #include "narrowgauge/quantize/shift_code.hpp"
 #include "narrowgauge/tensor/unpacked_tensor.hpp"
@@ -68,7 +67,6 @@ inline int scale_exponent(const UnpackedTensor& t, std::size_t i) {
 /// T x T block repeated for each of its rows.
 inline UnpackedTensor transpose(const UnpackedTensor& x, TransposeMethod method,
                                 const std::vector<std::int64_t>& splits) {
-  NG_CHECK_EQ(x.tile_rows, 1);
   const ElementFormat f = format_of(x.element);
   const std::int64_t tile = x.tile_cols;
   UnpackedTensor y;
