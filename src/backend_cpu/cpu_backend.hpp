@@ -47,6 +47,8 @@ class CpuBackend final : public Backend {
   void matmul(const StepContext& context, const Product& product) override;
   void grouped_matmul(const StepContext& context, const Product& product) override;
   std::int64_t carrier_losses() const override { return carrier_losses_; }
+  void multiply_by_estimator(const EstimatorSpec& estimator, const QuantizerSpec& spec, const RowGroups& groups,
+                             const TensorView& weight, const TensorView& gradient) override;
   void add_residual_product(const SparseResidual& a, const TensorView& b, const TensorView& out) override;
 
   void embedding(const TensorView& table, const TensorView& ids, const TensorView& y) override;
@@ -117,10 +119,17 @@ class CpuBackend final : public Backend {
   std::shared_ptr<const SparseResidual> split_outliers(const QuantizerSpec& spec, Orientation orientation,
                                                        const TensorView& x, const RowGroups& groups,
                                                        FloatSource& source);
+  /// add_residual_product with rows [row0, row0 + out.rows) of A.
+  void add_residual_rows(const SparseResidual& a, std::int64_t row0, const TensorView& b, const TensorView& out);
   /// decoded[r * cols + c] += residual, in the axes as quantized.
   static void add_residual(const SparseResidual& residual, std::vector<float>& decoded);
 
   // cpu_forms.cpp
+  /// One quantized form; with a history, scaled by it.
+  QuantizedTensor quantize_request(const StepContext& context, const TensorView& x, const RowGroups& groups,
+                                   const FormRequest& request, Orientation orientation);
+  /// The fprop form decoded, in the axes of the original.
+  Tensor decoded_fprop(const TensorForms& forms, DecodedResidual residual, Dtype dtype);
   FloatSource float_source(const StepContext& context, const TensorView& x, const RowGroups& groups,
                            const QuantizerSpec& spec, Orientation orientation);
   /// Rows [row0, row1) of the decoded matrix as quantized; out points at row row0.
@@ -155,6 +164,8 @@ class CpuBackend final : public Backend {
   void float_product(const StridedMatrix& a, const StridedMatrix& b, std::int64_t m, std::int64_t n, std::int64_t k,
                      const float* scale_a, const float* scale_b, const TensorView& out, bool accumulate,
                      std::int64_t piece);
+
+  void compensated_product(const Product& product);
 
   // cpu_tensor_core.cpp
   struct CarriedOperand;

@@ -62,13 +62,49 @@ CpuBackend::FloatSource CpuBackend::float_source(const StepContext& context, con
   return source;
 }
 
+QuantizedTensor CpuBackend::quantize_request(const StepContext& context, const TensorView& x, const RowGroups& groups,
+                                             const FormRequest& request, Orientation orientation) {
+  const QuantizerSpec& spec = request.spec.quantizer;
+  AmaxHistory* const history = request.history;
+  if (history == nullptr) return quantize(context, x, groups, spec, orientation, *request.site);
+  const std::vector<float> past = history->reduced();
+  if (context.phase == Phase::train) {
+    const Buffer seen = tensor_amax(context, x, groups, spec, orientation);
+    history->note(seen.as<float>(), static_cast<std::int64_t>(seen.bytes / sizeof(float)));
+  }
+  if (past.empty()) return quantize(context, x, groups, spec, orientation, *request.site);
+  Buffer amax = allocate(past.size() * sizeof(float));
+  std::copy(past.begin(), past.end(), amax.as<float>());
+  return quantize_known_amax(context, x, groups, spec, orientation, *request.site, amax);
+}
+
+Tensor CpuBackend::decoded_fprop(const TensorForms& forms, DecodedResidual residual, Dtype dtype) {
+  const Form* first = forms.find(Gemm::fprop);
+  NG_CHECK(first != nullptr && first->quantized != nullptr);
+  const QuantizedTensor& q = *first->quantized;
+  Tensor decoded = tensor(residual == DecodedResidual::added ? Dtype::f32 : dtype, q.rows, q.cols);
+  dequantize(q, decoded.view);
+  if (residual == DecodedResidual::added) {
+    NG_CHECK(q.residual != nullptr);
+    std::vector<float> values(decoded.view.as<float>(), decoded.view.as<float>() + decoded.view.count());
+    add_residual(*q.residual, values);
+    std::copy(values.begin(), values.end(), decoded.view.as<float>());
+    if (dtype != Dtype::f32) {
+      Tensor rounded = tensor(dtype, q.rows, q.cols);
+      cast(decoded.view, rounded.view);
+      decoded = rounded;
+    }
+  }
+  decoded.view.placement = forms.original.view.placement;
+  return decoded;
+}
+
 TensorForms CpuBackend::produce(const StepContext& context, const Tensor& x, const RowGroups& groups,
                                 std::span<const FormRequest> requests) {
   TensorForms result{x, groups, {}};
   const auto quantized_form = [&](const FormRequest& request, const TensorView& from) {
     Form form{request.gemm, orientation_of(request.operand, request.gemm), OperandKind::quantized, {}, {}};
-    auto q = std::make_shared<QuantizedTensor>(
-        quantize(context, from, groups, request.spec.quantizer, form.orientation, *request.site));
+    auto q = std::make_shared<QuantizedTensor>(quantize_request(context, from, groups, request, form.orientation));
     if (q->nan_inputs > 0)
       throw DivergedError("NaN reached " + request.site->name + " (" + std::to_string(q->nan_inputs) +
                           " elements), whose quantizer forbids it (nan = error)");
@@ -83,20 +119,17 @@ TensorForms CpuBackend::produce(const StepContext& context, const Tensor& x, con
         result.forms.push_back(quantized_form(request, x.view));
         continue;
       }
-      const Form* first = result.find(Gemm::fprop);
-      NG_CHECK(first != nullptr && first->quantized != nullptr);
-      Tensor decoded = tensor(Dtype::f32, x.view.rows, x.view.cols);
-      dequantize(*first->quantized, decoded.view);
-      decoded.view.placement = x.view.placement;
-      result.forms.push_back(quantized_form(request, decoded.view));
+      result.forms.push_back(quantized_form(request, decoded_fprop(result, DecodedResidual::dropped, Dtype::f32).view));
       continue;
     }
     const Dtype dtype = request.spec.kind == OperandKind::f32 ? Dtype::f32 : Dtype::bf16;
     Form form{request.gemm, orientation_of(request.operand, request.gemm), request.spec.kind, {}, {}};
-    for (const Form& other : result.forms)
-      if (other.kind == request.spec.kind) form.plain = other.plain;
+    for (std::size_t i = 0; i < result.forms.size(); ++i)  // requests and forms are in one order
+      if (requests[i].spec == request.spec) form.plain = result.forms[i].plain;
     if (!form.plain) {
-      if (x.view.dtype == dtype) {
+      if (request.spec.source == FormSource::fprop) {
+        form.plain = decoded_fprop(result, request.spec.residual, dtype);
+      } else if (x.view.dtype == dtype) {
         form.plain = x;
       } else {
         form.plain = tensor(dtype, x.view.rows, x.view.cols);

@@ -141,9 +141,14 @@ void CpuBackend::add_residual(const SparseResidual& residual, std::vector<float>
 }
 
 void CpuBackend::add_residual_product(const SparseResidual& a, const TensorView& b, const TensorView& out) {
+  NG_CHECK_EQ(out.rows, a.rows);
+  add_residual_rows(a, 0, b, out);
+}
+
+void CpuBackend::add_residual_rows(const SparseResidual& a, std::int64_t row0, const TensorView& b,
+                                   const TensorView& out) {
   NG_CHECK(out.dtype == Dtype::f32);
   NG_CHECK(b.dtype == Dtype::f32 || b.dtype == Dtype::bf16);
-  NG_CHECK_EQ(out.rows, a.rows);
   NG_CHECK_EQ(out.cols, b.rows);
   NG_CHECK_EQ(b.cols, a.cols);
   // B transposed: the entries of a row of A then meet whole rows.
@@ -159,10 +164,10 @@ void CpuBackend::add_residual_product(const SparseResidual& a, const TensorView&
   }
   const ElementTable& table = element_table(a.format);
   const std::int64_t* pointers = a.row_pointers.as<std::int64_t>();
-  pool_.parallel_ranges(a.rows, kRowsPerPiece, [&](std::int64_t first, std::int64_t last) {
+  pool_.parallel_ranges(out.rows, kRowsPerPiece, [&](std::int64_t first, std::int64_t last) {
     for (std::int64_t m = first; m < last; ++m) {
       float* sums = reinterpret_cast<float*>(out.row(m));
-      for (std::int64_t i = pointers[m]; i < pointers[m + 1]; ++i) {
+      for (std::int64_t i = pointers[row0 + m]; i < pointers[row0 + m + 1]; ++i) {
         const float value = table.value[a.code(i)];
         const float* weights = turned.data() + a.columns.as<std::int32_t>()[i] * b.rows;
         for (std::int64_t n = 0; n < out.cols; ++n) sums[n] = add_compensation(sums[n], value, weights[n]);

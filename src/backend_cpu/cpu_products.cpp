@@ -100,6 +100,36 @@ void CpuBackend::float_product(const StridedMatrix& a, const StridedMatrix& b, s
   }
 }
 
+/// The product in FP32, the compensation of each group, one rounding.
+void CpuBackend::compensated_product(const Product& product) {
+  NG_CHECK(product.gemm == Gemm::fprop && product.a->quantized->residual != nullptr);
+  const Tensor sums = tensor(Dtype::f32, product.out.rows, product.out.cols);
+  Product plain = product;
+  plain.compensate = Compensate::none;
+  plain.out = sums.view;
+  multiply(plain);
+  Tensor decoded;
+  TensorView weight;
+  if (product.compensate == Compensate::original) {
+    weight = *product.weight;
+  } else if (product.b->kind != OperandKind::quantized) {
+    weight = product.b->plain.view;
+  } else {
+    decoded = tensor(Dtype::f32, product.b->quantized->rows, product.b->quantized->cols);
+    dequantize(*product.b->quantized, decoded.view);
+    weight = decoded.view;
+  }
+  const RowGroups& groups = *product.groups;
+  const std::int64_t n = weight.rows / groups.count();
+  for (std::int64_t g = 0; g < groups.count(); ++g) {
+    const std::int64_t begin = groups.begin(g, sums.view.rows);
+    const std::int64_t rows = groups.end(g, sums.view.rows) - begin;
+    add_residual_rows(*product.a->quantized->residual, begin, row_slice(weight, g * n, n),
+                      row_slice(sums.view, begin, rows));
+  }
+  cast(sums.view, product.out);
+}
+
 void CpuBackend::matmul(const StepContext& context, const Product& product) {
   Product grouped = product;
   const RowGroups one;
@@ -108,6 +138,7 @@ void CpuBackend::matmul(const StepContext& context, const Product& product) {
 }
 
 void CpuBackend::multiply(const Product& product) {
+  if (product.compensate != Compensate::none) return compensated_product(product);
   if (options_.arithmetic == Arithmetic::hopper) {
     const auto spec_of = [](const Form& form) {
       OperandSpec spec;

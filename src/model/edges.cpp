@@ -89,6 +89,17 @@ const QuantizerSpec* Edges::row_spec(std::uint32_t site_index) const {
   return spec != nullptr && spec->kind == OperandKind::quantized ? &spec->quantizer : nullptr;
 }
 
+void Edges::bind(QuantizerState& state) {
+  for (LinearEdges& edges : linears_)
+    for (std::vector<FormRequest>& requests : edges.requests)
+      for (FormRequest& request : requests) {
+        if (request.spec.amax.history == 0) continue;
+        AmaxHistory& history = state.amax[request.site->name];
+        history.spec = request.spec.amax;
+        request.history = &history;
+      }
+}
+
 void Edges::forget_weights() {
   for (LinearEdges& edges : linears_) {
     edges.weight = TensorForms{};

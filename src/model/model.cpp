@@ -79,7 +79,9 @@ Tensor Model::linear(const StepContext& context, LinearEdges& edges, const Param
                         false,
                         &x.groups,
                         edges.spec.gemm[static_cast<int>(Gemm::fprop)].carrier,
-                        edges.spec.gemm[static_cast<int>(Gemm::fprop)].accumulate};
+                        edges.spec.gemm[static_cast<int>(Gemm::fprop)].accumulate,
+                        edges.spec.gemm[static_cast<int>(Gemm::fprop)].compensate,
+                        &weight.master.view};
   if (weight_groups.offsets.empty())
     backend_.matmul(context, product);
   else
@@ -186,6 +188,16 @@ void Model::backward(const StepContext& context, const Batch& batch, Edges& edge
     kept = LayerSaved{};
   }
   backend_.embedding_backward(saved.ids.view, dx.view, parameters_.at("embedding").gradient.view);
+}
+
+void Model::finish_gradients(Edges& edges) {
+  for (LinearEdges& linear : edges.all()) {
+    const OperandSpec& spec = operand_spec(linear.spec, Operand::weight, Gemm::fprop);
+    if (spec.estimator.kind == EstimatorKind::straight_through) continue;
+    Parameter& weight = parameters_.at(linear.name);
+    backend_.multiply_by_estimator(spec.estimator, spec.quantizer, linear.weight.groups, weight.master.view,
+                                   weight.gradient.view);
+  }
 }
 
 ForwardResult Model::evaluate(const StepContext& context, const Batch& batch, Edges& edges) {

@@ -34,12 +34,22 @@ std::vector<std::string> list_items(std::string_view text) {
   return items;
 }
 
-RecipeGemm parse_gemm(const TomlTable& table) {
+RecipeGemm parse_gemm(const TomlTable& table, Gemm where) {
   RecipeGemm gemm;
   gemm.place = table.where("hadamard");
-  refuse(table, "compensate");
   gemm.carrier = static_cast<Carrier>(table.optional_choice("carrier", names_of<Carrier>(), 0));
   gemm.accumulate = static_cast<Accumulate>(table.optional_choice("accumulate", names_of<Accumulate>(), 0));
+  // `compensate = false` and no key at all mean the same.
+  if (table.has("compensate") && table.kind("compensate") == TomlKind::boolean) {
+    if (table.get_bool("compensate")) table.fail("compensate", "is false or { against = ..., format = ... }");
+  } else if (const std::optional<TomlTable> c = table.optional_table("compensate")) {
+    if (where != Gemm::fprop)
+      table.fail("compensate", fmt::format("belongs to [gemm.fprop], not to [gemm.{}]", name_of(where)));
+    const std::vector<std::string> against = {"quantized", "original"};
+    const std::vector<std::string> formats = {"bf16", "e4m3", "e5m2"};
+    gemm.compensate = c->get_choice("against", against) == 0 ? Compensate::quantized : Compensate::original;
+    gemm.residual = parse_enum<OutlierResidual>("format", formats[c->get_choice("format", formats)]);
+  }
   if (const std::optional<TomlTable> h = table.optional_table("hadamard")) {
     const std::int64_t size = h->get_int("size", 2, kLargestHadamard);
     const std::vector<std::string> signs = names_of<HadamardSigns>();
@@ -139,12 +149,12 @@ Recipe Recipe::from_document(const TomlDocument& document) {
   recipe.description = root.optional_string("description", "");
   recipe_parts::refuse(root, "saved");
   recipe_parts::refuse(root, "switch");
-  recipe.quantizers = recipe_parts::parse_quantizers(root);
+  recipe_parts::parse_quantizers(root, recipe);
   recipe.rules = recipe_parts::parse_rules(root, recipe);
   if (const std::optional<TomlTable> gemm = root.optional_table("gemm")) {
     for (int g = 0; g < kGemmCount; ++g)
       if (const std::optional<TomlTable> table = gemm->optional_table(name_of(static_cast<Gemm>(g))))
-        recipe.gemm[static_cast<std::size_t>(g)] = recipe_parts::parse_gemm(*table);
+        recipe.gemm[static_cast<std::size_t>(g)] = recipe_parts::parse_gemm(*table, static_cast<Gemm>(g));
   }
   recipe.tensors = recipe_parts::parse_tensors(root);
   document.finish();

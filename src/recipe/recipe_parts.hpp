@@ -19,10 +19,11 @@ void refuse(const TomlTable& table, std::string_view key);
 /// Items of "a,b,c" without surrounding spaces.
 [[nodiscard]] std::vector<std::string> list_items(std::string_view text);
 
-[[nodiscard]] std::map<std::string, QuantizerSpec> parse_quantizers(const TomlTable& root);
+/// Fills recipe.quantizers and recipe.amax_histories.
+void parse_quantizers(const TomlTable& root, Recipe& recipe);
 /// Rules in order; `recipe.quantizers` are parsed already.
 [[nodiscard]] std::vector<RecipeRule> parse_rules(const TomlTable& root, const Recipe& recipe);
-[[nodiscard]] RecipeGemm parse_gemm(const TomlTable& table);
+[[nodiscard]] RecipeGemm parse_gemm(const TomlTable& table, Gemm where);
 [[nodiscard]] TensorKinds parse_tensors(const TomlTable& root);
 
 /// UserError for a rule that wins on no edge of any model.

@@ -54,9 +54,10 @@ class QuantizerTables {
     return done_.emplace(name, parse(name)).first->second;
   }
 
-  std::map<std::string, QuantizerSpec> all() {
+  void fill(Recipe& recipe) {
     for (const std::string& name : table_.keys()) (void)get(name);
-    return done_;
+    recipe.quantizers = done_;
+    recipe.amax_histories = histories_;
   }
 
  private:
@@ -73,13 +74,44 @@ class QuantizerTables {
     }
     if (std::find(open_.begin(), open_.end(), like) != open_.end())
       table.fail("like", fmt::format("'{}' is like itself", like));
-    return get(like);
+    const QuantizerSpec& found = get(like);
+    if (const auto history = histories_.find(like); history != histories_.end()) histories_[name] = history->second;
+    return found;
+  }
+
+  // `outlier = { quantile, scope }`: the clamp. What becomes of the rest is said by the product, in `compensate`.
+  static void parse_outlier(QuantizerSpec& spec, const TomlTable& table) {
+    const std::optional<TomlTable> outlier = table.optional_table("outlier");
+    if (!outlier) return;
+    spec.outlier = OutlierSpec{};
+    spec.outlier.quantile = outlier->get_double("quantile", 0.0, 1.0);
+    spec.outlier.scope = static_cast<OutlierScope>(outlier->optional_choice("scope", names_of<OutlierScope>(), 0));
+    spec.outlier.residual = OutlierResidual::none;
+    if (!(spec.outlier.quantile > 0.5 && spec.outlier.quantile < 1.0))
+      outlier->fail("quantile", fmt::format("{} is not above 0.5 and below 1", spec.outlier.quantile));
+  }
+
+  // `scale.amax = { history, reduce }`: delayed scaling, for scales of the whole tensor.
+  void parse_history(const QuantizerSpec& spec, const TomlTable& scale, const std::string& name) {
+    const std::optional<TomlTable> amax = scale.optional_table("amax");
+    if (amax) {
+      AmaxHistorySpec history;
+      history.history = static_cast<std::int32_t>(amax->get_int("history", 0, 65536));
+      history.reduce = static_cast<AmaxReduce>(amax->optional_choice("reduce", names_of<AmaxReduce>(), 0));
+      histories_.erase(name);
+      if (history.history > 0) histories_[name] = history;
+    }
+    if (histories_.count(name) == 0) return;
+    const bool whole = spec.scale_format == ScaleFormat::f32 && spec.tile_rows == 0 && spec.tile_cols == 0;
+    if (!whole && !needs_tensor_amax(spec.rule))
+      scale.fail("amax",
+                 "delayed scaling is for scales of the whole tensor: tile = [0, 0] with FP32 scales, or rules "
+                 "with a tensor scale");
   }
 
   QuantizerSpec parse(const std::string& name) {
     const TomlTable table = table_.get_table(name);
     if (name == "bf16" || name == "f32") table_.fail(name, "the name means the unquantized tensor; choose another");
-    refuse(table, "outlier");
     if (table.has("hadamard"))
       table.fail("hadamard",
                  fmt::format("belongs to a product, so that both operands get it: [gemm.{}] hadamard = ...", "wgrad"));
@@ -94,7 +126,6 @@ class QuantizerTables {
     apply(spec, table, "element", "element");
     apply(spec, table, "tile", "tile");
     if (const std::optional<TomlTable> scale = table.optional_table("scale")) {
-      refuse(*scale, "amax");
       if (!derived) {
         (void)scale->get_string("format");
         (void)scale->get_string("rule");
@@ -102,11 +133,13 @@ class QuantizerTables {
       apply(spec, *scale, "format", "scale");
       for (const std::string_view key : {"rule", "application", "floor", "inf_scale", "tensor_scope"})
         apply(spec, *scale, key, key);
+      parse_history(spec, *scale, name);
     } else if (!derived && spec.element.nan == NanCodes::none) {
       spec.cast.nan = NanChoice::error;  // as a bare element in quantizer texts
     }
     for (const std::string_view key : {"rounding", "overflow", "nan", "zero_sign", "decode"})
       apply(spec, table, key, key);
+    parse_outlier(spec, table);
     try {
       check_quantizer(spec);
     } catch (const UserError& error) {
@@ -117,14 +150,14 @@ class QuantizerTables {
 
   const TomlTable& table_;
   std::map<std::string, QuantizerSpec> done_;
+  std::map<std::string, AmaxHistorySpec> histories_;
   std::vector<std::string> open_;  // being parsed: a chain of `like`
 };
 
 }  // namespace
 
-std::map<std::string, QuantizerSpec> parse_quantizers(const TomlTable& root) {
-  const std::optional<TomlTable> table = root.optional_table("quantizer");
-  return table ? QuantizerTables(*table).all() : std::map<std::string, QuantizerSpec>{};
+void parse_quantizers(const TomlTable& root, Recipe& recipe) {
+  if (const std::optional<TomlTable> table = root.optional_table("quantizer")) QuantizerTables(*table).fill(recipe);
 }
 
 }  // namespace ng::recipe_parts

@@ -53,23 +53,42 @@ LayerSelector parse_layers(const TomlTable& table) {
   }
 }
 
-// `from` and `via`: which form is the source, and how the new one is made of it.
-FormSource parse_source(const TomlTable& table) {
+// What `from` and `via` say, before the form itself is known.
+struct Source {
+  FormSource from = FormSource::original;
+  bool direct = false;  ///< the source's codes, decoded
+};
+
+Source parse_source(const TomlTable& table) {
   const std::vector<std::string> sources = {"original", "fprop", "saved", "dispatch"};
   const std::vector<std::string> ways = {"quantize", "requantize", "direct", "transpose_exact", "transpose_published"};
   const std::size_t from = table.optional_choice("from", sources, 0);
   const std::size_t via = table.optional_choice("via", ways, 0);
   if (from > 1)
     table.fail("from", fmt::format("'{}' is not available in this version; available: original, fprop", sources[from]));
-  if (via > 1)
-    table.fail("via", fmt::format("'{}' is not available in this version; available: quantize, requantize", ways[via]));
-  if (from == 1 && via != 1) table.fail("from", "a form made from the fprop form needs via = \"requantize\"");
-  if (from == 0 && via == 1)
-    table.fail("via", "\"requantize\" needs a source that is quantized already: from = \"fprop\"");
-  return from == 1 ? FormSource::fprop : FormSource::original;
+  if (via > 2)
+    table.fail("via", fmt::format("'{}' is not available in this version; available: quantize, requantize, direct",
+                                  ways[via]));
+  if (from == 1 && via == 0)
+    table.fail("from", "a form made from the fprop form needs via = \"requantize\" or \"direct\"");
+  if (from == 0 && via != 0)
+    table.fail("via", fmt::format("\"{}\" needs a source that is quantized already: from = \"fprop\"", ways[via]));
+  return {static_cast<FormSource>(from), via == 2};
 }
 
+// `use` names the quantizer; a form that is decoded codes has `decode` instead.
 void parse_use(RecipeRule& rule, const TomlTable& table, const Recipe& recipe) {
+  const Source source = parse_source(table);
+  rule.use.source = source.from;
+  const std::vector<std::string> decoded = {"bf16", "f32"};
+  if (source.direct) {
+    if (table.has("use")) table.fail("use", "does not go with via = \"direct\", whose codes are the fprop form's");
+    rule.use.kind = table.get_choice("decode", decoded) == 0 ? OperandKind::bf16 : OperandKind::f32;
+    rule.use.residual = static_cast<DecodedResidual>(table.optional_choice("residual", names_of<DecodedResidual>(), 0));
+    return;
+  }
+  for (const char* key : {"decode", "residual"})
+    if (table.has(key)) table.fail(key, "belongs to forms with via = \"direct\"");
   const std::string use = table.get_string("use");
   if (use == "bf16" || use == "f32") {
     rule.use.kind = use == "f32" ? OperandKind::f32 : OperandKind::bf16;
@@ -77,6 +96,8 @@ void parse_use(RecipeRule& rule, const TomlTable& table, const Recipe& recipe) {
     rule.use.kind = OperandKind::quantized;
     rule.use.quantizer = found->second;
     rule.quantizer = use;
+    if (const auto history = recipe.amax_histories.find(use); history != recipe.amax_histories.end())
+      rule.use.amax = history->second;
   } else {
     std::vector<std::string> valid;
     for (const auto& [name, spec] : recipe.quantizers) valid.push_back(name);
@@ -85,6 +106,29 @@ void parse_use(RecipeRule& rule, const TomlTable& table, const Recipe& recipe) {
   }
   if (rule.use.source == FormSource::fprop && rule.use.kind != OperandKind::quantized)
     table.fail("use", fmt::format("via = \"requantize\" needs a quantizer, not {}", use));
+}
+
+// `estimator`: for the gradient of weights, from their fprop form.
+void parse_estimator(RecipeRule& rule, const TomlTable& table) {
+  const std::optional<TomlTable> estimator = table.optional_table("estimator");
+  if (!estimator) return;
+  const auto only = [](const auto& chosen, auto which) {
+    for (std::size_t i = 0; i < chosen.size(); ++i)
+      if (chosen[i] != (i == static_cast<std::size_t>(which))) return false;
+    return true;
+  };
+  if (!only(rule.operand, Operand::weight) || !only(rule.gemm, Gemm::fprop) || rule.use.kind != OperandKind::quantized)
+    table.fail(
+        "estimator",
+        "belongs to a rule with operand = \"weight\", gemm = \"fprop\" and a quantizer: the gradient of a weight "
+        "follows from how the forward product rounds it");
+  EstimatorSpec& spec = rule.use.estimator;
+  spec.kind = static_cast<EstimatorKind>(estimator->get_choice("kind", names_of<EstimatorKind>()));
+  if (spec.kind == EstimatorKind::straight_through) return;
+  spec.k = static_cast<float>(estimator->optional_double("k", 5.0, 1.0, 1e3));
+  spec.clip = static_cast<float>(estimator->optional_double("clip", 3.0, 1e-3, 1e6));
+  spec.beyond = static_cast<EstimatorBeyond>(estimator->optional_choice("beyond", names_of<EstimatorBeyond>(), 0));
+  spec.mean = estimator->optional_bool("normalize", false) ? EstimatorMean::normalized : EstimatorMean::as_published;
 }
 
 bool exists(Linear linear, Operand operand, Gemm gemm) {
@@ -105,16 +149,14 @@ std::vector<RecipeRule> parse_rules(const TomlTable& root, const Recipe& recipe)
   const std::vector<std::string> linears(kLinearNames.begin(), kLinearNames.end());
   std::vector<RecipeRule> rules;
   for (const TomlTable& table : tables) {
-    refuse(table, "estimator");
-    refuse(table, "decode");
     RecipeRule rule;
-    rule.place = table.where("use");
+    rule.place = table.where(table.has("use") ? "use" : "decode");
     rule.linear = parse_names<kLinearCount>(table, "linear", linears);
     rule.operand = parse_names<kOperandCount>(table, "operand", names_of<Operand>());
     rule.gemm = parse_names<kGemmCount>(table, "gemm", names_of<Gemm>());
     rule.layers = parse_layers(table);
-    rule.use.source = parse_source(table);
     parse_use(rule, table, recipe);
+    parse_estimator(rule, table);
     rules.push_back(rule);
   }
   return rules;

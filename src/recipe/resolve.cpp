@@ -70,9 +70,13 @@ void check_source(const Recipe& recipe, const ModelShape& model, const RecipeRul
     throw UserError(fmt::format("{}: {}: grad_output takes no part in fprop", rule.place, edge.text()));
   Edge source = edge;
   source.gemm = Gemm::fprop;
+  const RecipeGemm& product = recipe.gemm[static_cast<std::size_t>(Gemm::fprop)];
   if (rule_for(recipe, model, source).use.kind != OperandKind::quantized)
     throw UserError(
         fmt::format("{}: {} is to be requantized, but {} is not quantized", rule.place, edge.text(), source.text()));
+  if (rule.use.residual == DecodedResidual::added && product.compensate == Compensate::none)
+    throw UserError(fmt::format("{}: {}: the residual can be added only where [gemm.fprop] compensate keeps it",
+                                rule.place, edge.text()));
   if (recipe.gemm[static_cast<std::size_t>(Gemm::fprop)].hadamard.size != 0)
     throw UserError(fmt::format("{}: {} is to be requantized from {}, which is Hadamard transformed", rule.place,
                                 edge.text(), source.text()));
@@ -97,11 +101,38 @@ void check_hadamard(const RecipeGemm& gemm, const GemmSpec& spec, const Edge& ed
                                 gemm.hadamard.size, linear_name(edge.layer, edge.linear), name_of(edge.gemm), length));
 }
 
+// The factor of a weight follows from the one scale that its tile has when it is encoded.
+void check_estimator(const RecipeRule& rule, const Edge& edge, const RecipeGemm& gemm) {
+  if (rule.use.estimator.kind == EstimatorKind::straight_through) return;
+  const QuantizerSpec& q = rule.use.quantizer;
+  const char* why = gemm.hadamard.size != 0                   ? "a Hadamard transform in fprop"
+                    : q.outlier.quantile != 0.0               ? "an outlier split"
+                    : rule.use.amax.history != 0              ? "delayed scaling"
+                    : q.rule == ScaleRule::four_over_six      ? "the rule four_over_six"
+                    : q.cast.rounding == Rounding::stochastic ? "stochastic rounding"
+                                                              : nullptr;
+  if (why != nullptr)
+    throw UserError(
+        fmt::format("{}: {}: a differentiable estimator and {} do not go together", rule.place, edge.text(), why));
+}
+
+// What is compensated must have been split off.
+void check_compensation(const RecipeGemm& gemm, const GemmSpec& spec, const Edge& edge) {
+  if (gemm.compensate == Compensate::none || spec.a.kind != OperandKind::quantized) return;
+  if (spec.a.quantizer.outlier.quantile == 0.0)
+    throw UserError(fmt::format("{}: compensate needs an outlier split, which the quantizer of {} has not", gemm.place,
+                                edge.text()));
+}
+
 OperandSpec resolve_operand(const Recipe& recipe, const ModelShape& model, const Edge& edge, const RecipeGemm& gemm) {
   const RecipeRule& rule = rule_for(recipe, model, edge);
   check_source(recipe, model, rule, edge);
   OperandSpec operand = rule.use;
   if (operand.kind != OperandKind::quantized) return operand;
+  check_estimator(rule, edge, gemm);
+  if (operand.quantizer.outlier.quantile != 0.0)
+    operand.quantizer.outlier.residual =
+        edge.operand == Operand::activation && edge.gemm == Gemm::fprop ? gemm.residual : OutlierResidual::none;
   check_scale_step(rule, edge, gemm.carrier);
   if (gemm.carrier == Carrier::e4m3 && operand.quantizer.element_id != FormatId::e2m1 &&
       operand.quantizer.element_id != FormatId::e4m3)
@@ -121,17 +152,29 @@ LinearSpec resolve_linear(const Recipe& recipe, const ModelShape& model, std::in
     product.accumulate = linear == Linear::router ? Accumulate::fp32_chain : options.accumulate;
     product.a = resolve_operand(recipe, model, {layer, linear, operand_a(gemm), gemm}, options);
     product.b = resolve_operand(recipe, model, {layer, linear, operand_b(gemm), gemm}, options);
+    if (product.a.kind == OperandKind::quantized) product.compensate = options.compensate;
+    check_compensation(options, product, {layer, linear, operand_a(gemm), gemm});
     check_hadamard(options, product, {layer, linear, operand_a(gemm), gemm}, model.shape(linear));
   }
   return spec;
 }
 
+// Choices that most operands do not make are left out: recipes that compute the same have the same text.
 Json operand_json(const OperandSpec& operand) {
   Json json = Json::object({{"kind", name_of(operand.kind)}});
-  if (operand.kind == OperandKind::quantized) {
-    json["source"] = name_of(operand.source);
-    json["quantizer"] = to_json(operand.quantizer);
-  }
+  const bool quantized = operand.kind == OperandKind::quantized;
+  if (quantized || operand.source != FormSource::original) json["source"] = name_of(operand.source);
+  if (quantized) json["quantizer"] = to_json(operand.quantizer);
+  if (!quantized && operand.source != FormSource::original) json["residual"] = name_of(operand.residual);
+  if (operand.amax.history != 0)
+    json["amax"] = Json::object({{"history", operand.amax.history}, {"reduce", name_of(operand.amax.reduce)}});
+  const EstimatorSpec& estimator = operand.estimator;
+  if (estimator.kind != EstimatorKind::straight_through)
+    json["estimator"] = Json::object({{"kind", name_of(estimator.kind)},
+                                      {"k", static_cast<double>(estimator.k)},
+                                      {"clip", static_cast<double>(estimator.clip)},
+                                      {"beyond", name_of(estimator.beyond)},
+                                      {"normalize", estimator.mean == EstimatorMean::normalized}});
   return json;
 }
 
@@ -142,6 +185,7 @@ Json linear_json(const LinearSpec& spec) {
     Json& product = json[name_of(gemm)];
     product =
         Json::object({{"carrier", name_of(spec.gemm[g].carrier)}, {"accumulate", name_of(spec.gemm[g].accumulate)}});
+    if (spec.gemm[g].compensate != Compensate::none) product["compensate"] = name_of(spec.gemm[g].compensate);
     product[name_of(operand_a(gemm))] = operand_json(spec.gemm[g].a);
     product[name_of(operand_b(gemm))] = operand_json(spec.gemm[g].b);
   }

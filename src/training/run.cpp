@@ -71,6 +71,7 @@ Run::Run(const RunPlanned& plan, const BackendOptions& options)
     state_.first.push_back(backend_->zeros(Dtype::f32, p.trained ? p.rows() : 0, p.cols()));
     state_.second.push_back(backend_->zeros(Dtype::f32, p.trained ? p.rows() : 0, p.cols()));
   }
+  edges_.bind(state_.quantizers);
   const std::vector<Site> quantized = edges_.quantized_sites(), products = edges_.products();
   entries_ = plan.recording.bind({quantized, edges_.sites(), products});
   for (BoundEntry& entry : entries_) {
@@ -150,6 +151,7 @@ StepLosses Run::gradients(std::int64_t step) {
   }
   if (recorder_->probes()) show_probe(step);
   backend_->set_tap(nullptr);
+  model_.finish_gradients(edges_);
   for (std::size_t l = 0; l < moe_layers; ++l) {
     const auto begin = losses.moe.load.begin() + static_cast<std::ptrdiff_t>(l * experts);
     const float largest = *std::max_element(begin, begin + static_cast<std::ptrdiff_t>(experts));
@@ -246,6 +248,7 @@ void Run::update(std::int64_t step, double norm, const StepLosses& losses) {
         ParameterUpdate{p.master.view, p.gradient.view, state_.first[i].view, state_.second[i].view, p.decay});
   }
   update_router_biases(losses);
+  state_.quantizers.advance();
   edges_.forget_weights();
   bf16_edges_.forget_weights();
 }
@@ -298,6 +301,12 @@ void Run::save(CheckpointStore& store, RunFileWriter& writer, std::int64_t steps
   }
   const std::map<std::string, Array> recorded = recorder_->state();
   for (const auto& [name, array] : recorded) contents.tensors.push_back({name, array.dtype, array.shape, array.data});
+  for (const auto& [site, history] : state_.quantizers.amax)
+    if (!history.past.empty())
+      contents.tensors.push_back({"amax_history/" + site,
+                                  Dtype::f32,
+                                  {static_cast<std::int64_t>(history.past.size()) / history.groups, history.groups},
+                                  std::as_bytes(std::span(history.past))});
   const SavedCheckpoint saved = store.save(contents);
   writer.append(CheckpointRow{saved.step, saved.bytes, saved.digest});
   writer.flush();
@@ -309,6 +318,17 @@ void Run::restore(const LoadedCheckpoint& checkpoint) {
   if (checkpoint.run_id != plan_.run_id)
     throw UserError(
         fmt::format("{}: belongs to run {}, not to {}", checkpoint.path.string(), checkpoint.run_id, plan_.run_id));
+  for (auto& [site, history] : state_.quantizers.amax) {
+    const auto found = checkpoint.tensors.find("amax_history/" + site);
+    if (found == checkpoint.tensors.end()) continue;  // no step yet
+    const Array& array = found->second;
+    if (array.dtype != Dtype::f32 || array.shape.size() != 2 || array.shape[0] > history.spec.history)
+      throw UserError(
+          fmt::format("{}: {} is not the state of this run's quantizer", checkpoint.path.string(), found->first));
+    const auto* values = reinterpret_cast<const float*>(array.data.data());
+    history.groups = array.shape[1];
+    history.past.assign(values, values + array.shape[0] * array.shape[1]);
+  }
   for (const StateTensor& tensor : state_tensors()) {
     const Array& array = checkpoint.tensor(tensor.name);
     if (array.dtype != Dtype::f32 || array.shape != tensor.shape)

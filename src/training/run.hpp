@@ -28,6 +28,7 @@ struct StepLosses {
 struct OptimizerState {
   std::vector<Tensor> first;
   std::vector<Tensor> second;
+  QuantizerState quantizers;
 };
 
 /// Everything of a run in memory.

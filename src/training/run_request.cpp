@@ -95,6 +95,13 @@ RunPlanned plan_run(const RunRequest& request) {
   }
   plan.resolved = resolve(plan.recipe, plan.model.shape());
   check_arithmetic(plan.resolved, plan.arithmetic);
+  if (plan.model.tied_head &&
+      operand_spec(plan.resolved.linear(kOutsideLayers, Linear::head), Operand::weight, Gemm::fprop).estimator.kind !=
+          EstimatorKind::straight_through)
+    throw UserError(
+        fmt::format("{}: an estimator on the head would also multiply the embedding's gradient, since {} ties "
+                    "them; use tied_head = false or another rule for the head",
+                    request.recipe_path, request.model_path));
 
   const TokenSource data = TokenSource::open(request.data);
   plan.data_digest = data.split_digest();

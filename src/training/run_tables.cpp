@@ -99,9 +99,9 @@ std::vector<CastRow> cast_rows(Edges& edges) {
   for (const LinearEdges& linear : edges.all()) {
     for (int o = 0; o < kOperandCount; ++o) {
       for (const FormRequest& request : linear.requests[o]) {
-        if (request.spec.kind != OperandKind::quantized) continue;
         if (request.spec.source == FormSource::fprop)
           rows.push_back({layer_of(linear.name), "dequantize " + request.site->name});
+        if (request.spec.kind != OperandKind::quantized) continue;
         rows.push_back(
             {layer_of(linear.name), "quantize " + request.site->name + " " + to_text(request.spec.quantizer)});
       }

@@ -88,7 +88,7 @@ TEST_P(EveryRecipe, ResumedEqualsUninterrupted) {
 
 INSTANTIATE_TEST_SUITE_P(Recipes, EveryRecipe,
                          testing::Values("f32", "bf16", "fp8_blockwise", "mxfp8", "mxfp4", "nvfp4", "mxfp4_toward_zero",
-                                         "mxfp4_sr_all"),
+                                         "mxfp4_sr_all", "fp8_tensor_delayed", "fp4_dge_occ"),
                          [](const auto& parameter) { return std::string(parameter.param); });
 
 // Tensor-core arithmetic: another end than `ieee`, the same for any number of threads, and it learns. FP32 operands

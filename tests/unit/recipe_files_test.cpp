@@ -55,7 +55,8 @@ TEST(RecipeFiles, ResolveOnEveryModel) {
       EXPECT_NEAR(share, 1.0, 1e-12);  // a sum of at most 20 doubles below 1
       EXPECT_TRUE(digests.emplace(resolved.digest(), recipe.name).second)
           << "the same as " << digests[resolved.digest()];
-      EXPECT_GT(recipe.quantizers.empty() ? 1.0 : resolved.quantized_share(), 0.5);
+      // Recipes that decode their codes for the backward products have quantized operands in fprop only.
+      EXPECT_GT(recipe.quantizers.empty() ? 1.0 : resolved.quantized_share(), 0.3);
     }
   }
 }

@@ -69,6 +69,12 @@ class Backend {
   /// entered products rounded. 0 under `ieee`.
   virtual std::int64_t carrier_losses() const { return 0; }
 
+  /// gradient[i] *= the factor of numerics/gradient_estimator.hpp for weight[i] as `spec`'s encoder sees it: scaled,
+  /// not rounded. Both f32 [rows, cols]; `groups`: rows of experts. Not for transformed, split or four_over_six
+  /// weights.
+  virtual void multiply_by_estimator(const EstimatorSpec& estimator, const QuantizerSpec& spec, const RowGroups& groups,
+                                     const TensorView& weight, const TensorView& gradient) = 0;
+
   /// Compensation product: out[M, N] += A[M, K] B[N, K]^T, A the sparse residual of an outlier split, B the quantized
   /// weight decoded or the original one (f32 or bf16). Each output continues its fma chain over A's entries in
   /// ascending column. out is f32.

@@ -13,6 +13,7 @@
 #include "narrowgauge/backend/measurement.hpp"
 #include "narrowgauge/backend/router_spec.hpp"
 #include "narrowgauge/observe/tap.hpp"
+#include "narrowgauge/tensor/amax_history.hpp"
 #include "narrowgauge/tensor/tensor_forms.hpp"
 
 namespace ng {
@@ -23,6 +24,9 @@ struct FormRequest {
   Operand operand = Operand::activation;
   OperandSpec spec{};
   const Site* site = nullptr;  ///< names the edge: random draws and taps
+  /// With delayed scaling (spec.amax): what to scale by, and where a training pass notes what it sees. Null, or without
+  /// a past: the tensor's own amax.
+  AmaxHistory* history = nullptr;
 };
 
 /// D[M, N] = A[M, K] B[N, K]^T of one group, or of each group of rows:
@@ -42,6 +46,10 @@ struct Product {
   const RowGroups* groups = nullptr;
   Carrier carrier = Carrier::bf16;
   Accumulate accumulation = Accumulate::promoted;
+  /// fprop: the FP32 result before its rounding gets add_residual_product of A's residual with B, decoded, or with the
+  /// unquantized `weight`.
+  Compensate compensate = Compensate::none;
+  const TensorView* weight = nullptr;
 };
 
 /// Where each token goes. Expert rows are ordered by (expert, token, slot) and padded to `row_alignment`; a dropped

@@ -5,6 +5,7 @@
 // at what they say.
 #pragma once
 
+#include <map>
 #include <string>
 #include <vector>
 
@@ -29,6 +30,16 @@ struct LinearEdges {
   std::int64_t weight_step = -1;
 };
 
+/// What quantizers remember from step to step. Owned by training.
+struct QuantizerState {
+  std::map<std::string, AmaxHistory> amax;  ///< by site, of the edges with delayed scaling
+
+  /// Ends a step.
+  void advance() {
+    for (auto& [site, history] : amax) history.advance();
+  }
+};
+
 class Edges {
  public:
   Edges(const ModelConfig& config, const ResolvedRecipe& recipe);
@@ -48,6 +59,10 @@ class Edges {
   const OperandSpec& spec(std::uint32_t site_index) const { return *site_specs_[site_index]; }
   /// The quantizer of the row form of the tensor whose column form a site names, if it has one.
   const QuantizerSpec* row_spec(std::uint32_t site_index) const;
+
+  /// Lets the requests of delayed quantizers use `state`, which gets an empty history for each and must outlive the
+  /// edges. Without it they scale by the current amax.
+  void bind(QuantizerState& state);
 
   /// Weights changed: forms are made anew at their next use.
   void forget_weights();

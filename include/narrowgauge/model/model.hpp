@@ -57,6 +57,9 @@ class Model {
   /// micro-batch's share of the step. Gradients are added to parameters().gradient.
   ForwardResult train(const StepContext& context, const Batch& batch, Edges& edges);
 
+  /// After the last micro-batch of a step: what is done once to the sum of its gradients (estimators of weights).
+  void finish_gradients(Edges& edges);
+
   /// Rows of an expert are padded with zeros to a multiple of this, which must be one of the Hadamard transform of
   /// wgrad. It changes no bit of a finite result, but for the sign of a weight gradient that underflows to zero.
   void set_row_alignment(std::int64_t rows) { row_alignment_ = rows; }

@@ -7,6 +7,7 @@
 #include <cstdint>
 
 #include "narrowgauge/numerics/block_format.hpp"
+#include "narrowgauge/numerics/gradient_estimator.hpp"
 
 namespace ng {
 
@@ -42,13 +43,31 @@ NG_HD constexpr Orientation orientation_of(Operand operand, Gemm gemm) {
 enum class OperandKind : std::uint8_t { f32, bf16, quantized };
 
 /// The tensor that a form is made from. `original`: the unquantized tensor. `fprop`: the fprop form of the same tensor,
-/// decoded and quantized again (`via = requantize`): double quantization on purpose.
+/// decoded: and quantized again (`via = requantize`: double quantization on purpose), or used as it is (`via = direct`:
+/// the operand is the decoded codes in BF16 or FP32).
 enum class FormSource : std::uint8_t { original, fprop };
+
+/// Whether a form that is decoded codes has the residual of an outlier split added to it.
+enum class DecodedResidual : std::uint8_t { dropped, added };
+
+/// How one amax follows from those of earlier steps.
+enum class AmaxReduce : std::uint8_t { max, most_recent };
+
+/// Delayed scaling: scales follow from the amaxes of the last `history` steps, not of this one.
+struct AmaxHistorySpec {
+  std::int32_t history = 0;  ///< steps; 0: current scaling
+  AmaxReduce reduce = AmaxReduce::max;
+
+  friend constexpr bool operator==(const AmaxHistorySpec&, const AmaxHistorySpec&) = default;
+};
 
 struct OperandSpec {
   OperandKind kind = OperandKind::bf16;
   FormSource source = FormSource::original;
   QuantizerSpec quantizer{};
+  DecodedResidual residual = DecodedResidual::dropped;  ///< of a plain form from fprop
+  AmaxHistorySpec amax{};
+  EstimatorSpec estimator{};  ///< of the weight in fprop: what its gradient is multiplied by
 
   friend constexpr bool operator==(const OperandSpec&, const OperandSpec&) = default;
 };
@@ -66,11 +85,15 @@ enum class Arithmetic : std::uint8_t { ieee, hopper };
 /// `ieee`, whatever the arithmetic of the run (router logits).
 enum class Accumulate : std::uint8_t { promoted, fast, fp32_chain };
 
+/// Which weight the residual of A's outlier split is multiplied with, to be added to the product before its rounding.
+enum class Compensate : std::uint8_t { none, quantized, original };
+
 struct GemmSpec {
   OperandSpec a{};
   OperandSpec b{};
   Carrier carrier = Carrier::bf16;
   Accumulate accumulate = Accumulate::promoted;
+  Compensate compensate = Compensate::none;  ///< of fprop
 
   friend constexpr bool operator==(const GemmSpec&, const GemmSpec&) = default;
 };

@@ -71,6 +71,14 @@ NG_ENUM_TABLE(OperandKind, {OperandKind::f32, "f32"}, {OperandKind::bf16, "bf16"
               {OperandKind::quantized, "quantized"});
 NG_ENUM_TABLE(FormSource, {FormSource::original, "original"}, {FormSource::fprop, "fprop"});
 NG_ENUM_TABLE(Carrier, {Carrier::bf16, "bf16"}, {Carrier::e4m3, "e4m3"});
+NG_ENUM_TABLE(Compensate, {Compensate::none, "none"}, {Compensate::quantized, "quantized"},
+              {Compensate::original, "original"});
+NG_ENUM_TABLE(DecodedResidual, {DecodedResidual::dropped, "dropped"}, {DecodedResidual::added, "added"});
+NG_ENUM_TABLE(AmaxReduce, {AmaxReduce::max, "max"}, {AmaxReduce::most_recent, "most_recent"});
+NG_ENUM_TABLE(EstimatorKind, {EstimatorKind::straight_through, "straight_through"},
+              {EstimatorKind::differentiable, "differentiable"});
+NG_ENUM_TABLE(EstimatorBeyond, {EstimatorBeyond::zero, "zero"}, {EstimatorBeyond::last_interval, "last_interval"},
+              {EstimatorBeyond::one, "one"});
 NG_ENUM_TABLE(Accumulate, {Accumulate::promoted, "promoted"}, {Accumulate::fast, "fast"},
               {Accumulate::fp32_chain, "fp32_chain"});
 NG_ENUM_TABLE(Arithmetic, {Arithmetic::ieee, "ieee"}, {Arithmetic::hopper, "hopper"});

@@ -14,6 +14,8 @@
 //   state    = { master = "f32", adam_m = "f32", adam_v = "f32", weight_grad = "f32" }
 //   [gemm.wgrad]
 //   hadamard = { size = 16, signs = "te_fixed" }
+// Rules may also say `from` and `via` (which form is the source), `decode` (its codes as BF16 or FP32), `estimator` (of
+// weights); quantizers `outlier` and `scale.amax` (delayed scaling); products `accumulate`, `carrier`, `compensate`.
 #pragma once
 
 #include <array>
@@ -76,6 +78,8 @@ struct RecipeGemm {
   HadamardSpec hadamard{};
   Carrier carrier = Carrier::bf16;
   Accumulate accumulate = Accumulate::promoted;
+  Compensate compensate = Compensate::none;
+  OutlierResidual residual = OutlierResidual::none;  ///< format of what is compensated
   std::string place;
 };
 
@@ -107,6 +111,7 @@ struct Recipe {
   std::string text;    ///< as given
   std::vector<RecipeRule> rules;
   std::map<std::string, QuantizerSpec> quantizers;
+  std::map<std::string, AmaxHistorySpec> amax_histories;  ///< of the quantizers with delayed scaling
   std::array<RecipeGemm, kGemmCount> gemm{};
   TensorKinds tensors;
 
