@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <array>
 #include <filesystem>
+#include <map>
 #include <optional>
 #include <system_error>
 
@@ -16,12 +17,15 @@
 #include "narrowgauge/base/error.hpp"
 #include "narrowgauge/base/interrupt.hpp"
 #include "narrowgauge/io/hdf5.hpp"
+#include "narrowgauge/io/read_tensor.hpp"
 #include "narrowgauge/numerics/accumulator_catalog.hpp"
 #include "output.hpp"
 #include "product_operand.hpp"
 
 namespace ng::cli {
 namespace {
+
+using validate::OperandNumbers;
 
 const std::vector<std::string> kScaleModes = {"none", "tensor", "outer", "block_1x128", "block_128x128"};
 
@@ -99,16 +103,7 @@ class Unfinished {
   bool done_ = false;
 };
 
-Array result_array(const std::vector<float>& result, ProductOutput output, std::int64_t m, std::int64_t n) {
-  if (output == ProductOutput::f32) return Array::from<float>({m, n}, result);
-  std::vector<std::uint16_t> narrow;
-  narrow.reserve(result.size());
-  for (const float value : result) narrow.push_back(static_cast<std::uint16_t>(output_bits(output, value)));
-  return Array::from_bytes(output == ProductOutput::bf16 ? Dtype::bf16 : Dtype::f16, {m, n},
-                           std::as_bytes(std::span(narrow)));
-}
-
-void write_result(const Arguments& arguments, const Array& result, const ProductOperand& a, const ProductOperand& b,
+void write_result(const Arguments& arguments, const Array& result, const OperandNumbers& a, const OperandNumbers& b,
                   const AccumulatorRow* row) {
   const std::string out = arguments.get("out");
   const std::filesystem::path part = out + ".part";
@@ -149,35 +144,21 @@ int run(const Arguments& arguments) {
   if (block_scaled && is_blockwise(mode))
     arguments.fail(fmt::format("--scale-mode {} takes no block scales besides", arguments.get("scale-mode")));
 
-  const ProductOperand a = read_operand(arguments.get("a"), arguments.optional("a-format").value_or(""));
-  const ProductOperand b = read_operand(arguments.get("b"), arguments.optional("b-format").value_or(""));
-  if (a.cols != b.cols)
-    throw UserError(fmt::format("D = A B^T: {} is [{}, {}] and {} is [{}, {}]; the last extents differ", a.origin,
-                                a.rows, a.cols, b.origin, b.rows, b.cols));
-  OperandScaleValues scale_a, scale_b;
-  const bool square = mode == ScaleMode::block_128x128;
-  if (mode != ScaleMode::none) {
-    scale_a = read_scales(arguments.get("scale-a"), mode, a.rows, a.cols);
-    scale_b = read_scales(arguments.get("scale-b"), mode, square ? (b.rows + 127) / 128 : b.rows, b.cols);
+  std::map<std::string, Array> given;
+  for (const char* option : {"a", "b", "scale-a", "scale-b", "block-scales-a", "block-scales-b"}) {
+    if (!arguments.has(option)) continue;
+    std::string key = option;
+    std::replace(key.begin(), key.end(), '-', '_');
+    given[key] = read_tensor(arguments.get(option));
   }
-  const cpu::ProductScales scales{scale_a.values.data(), scale_a.stride, scale_b.values.data(), scale_b.stride,
-                                  square ? kScaleBlock : 1};
-  cpu::ProductMatrix left{a.values.data(), a.rows, a.cols, a.format};
-  cpu::ProductMatrix right{b.values.data(), b.rows, b.cols, b.format};
-  cpu::MatmulSize size{a.cols};
-  BlockScaleValues block_a, block_b;
-  if (block_scaled) {
-    block_a = read_block_scales(arguments.get("block-scales-a"), a.rows, a.cols);
-    block_b = read_block_scales(arguments.get("block-scales-b"), b.rows, b.cols);
-    if (block_a.scales != block_b.scales)
-      arguments.fail(fmt::format("A{} and B{} do not go together", name_of(block_a.scales), name_of(block_b.scales)));
-    left.block_scales = block_a.values.data();
-    right.block_scales = block_b.values.data();
-    left.block_scale_stride = block_a.blocks;
-    right.block_scale_stride = block_b.blocks;
-    size.block_scale_k = block_scale_k(block_a.scales);
-    size.block_scale_format = block_scale_format(block_a.scales);
-  }
+  validate::ProductSpec asked;
+  asked.a_format = arguments.optional("a-format").value_or("");
+  asked.b_format = arguments.optional("b-format").value_or("");
+  asked.scale_mode = mode;
+  const auto operands = validate::ProductOperands::from(given, asked);
+  const OperandNumbers& a = operands.a;
+  const OperandNumbers& b = operands.b;
+  const auto& [left, right, scales, size] = backend_operands(operands, mode);
   const int threads = static_cast<int>(arguments.integer("threads", 1, 1024));
   std::vector<float> result(static_cast<std::size_t>(a.rows * b.rows));
   const AccumulatorRow* row = nullptr;
@@ -187,7 +168,7 @@ int run(const Arguments& arguments) {
     product(mode, output, left, right, scales, size, result.data(), b.rows, threads);
     how = arithmetic == "exact" ? "rounded once" : "FP32 fma chains";
   } else {
-    row = &accumulator(arguments, a.format, b.format, block_a.scales);
+    row = &accumulator(arguments, a.format, b.format, operands.block_a.kind);
     const TensorCoreSpec spec = tensor_core_spec(arguments, *row, mode, output, a.format);
     cpu::tensor_core_matmul(spec, left, right, scales, size, result.data(), b.rows, threads);
     how = fmt::format("{} products a step, {} fraction bits, {} significand bits, {}, {}", spec.accumulator.terms,

@@ -9,8 +9,10 @@
 #include "narrowgauge/base/atomic_file.hpp"
 #include "narrowgauge/base/error.hpp"
 #include "narrowgauge/base/interrupt.hpp"
+#include "narrowgauge/validate/product_case.hpp"
 #include "narrowgauge/validate/verifier.hpp"
 #include "output.hpp"
+#include "product_operand.hpp"
 
 namespace ng::cli {
 namespace {
@@ -59,6 +61,8 @@ int run(const Arguments& arguments) {
   const std::vector<validate::Case> cases =
       dump ? validate::read_dump(*dump) : std::vector<validate::Case>{validate::plain_case(given_files(arguments))};
   validate::VerifyOptions options;
+  options.product = product_answer;
+  options.explain_product = validate::explain_product_case;
   options.explain = arguments.flag("explain");
   options.blind = arguments.flag("power");
   options.first = static_cast<std::size_t>(arguments.integer("first", 0, 1000000));

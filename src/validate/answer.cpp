@@ -61,10 +61,17 @@ Answer transformed(const Case& c) {
 Answer product(const Case& c, const VerifyOptions& options) {
   if (!options.product) throw UserError(c.name + ": products cannot be judged here");
   const Array result = options.product(c.spec, c.operands);
-  const FormatId format = result.dtype == Dtype::bf16 ? FormatId::bf16 : FormatId::fp32;
-  std::vector<std::uint32_t> bits = bits_of_all(result.as_f32());
-  if (format == FormatId::bf16)
-    for (std::uint32_t& b : bits) b >>= 16;
+  const FormatId format = result.dtype == Dtype::bf16  ? FormatId::bf16
+                          : result.dtype == Dtype::f16 ? FormatId::fp16
+                                                       : FormatId::fp32;
+  std::vector<std::uint32_t> bits;
+  if (format == FormatId::fp32) {
+    bits = bits_of_all(result.as_f32());
+  } else {
+    for (std::size_t i = 0; i + 1 < result.data.size(); i += 2)
+      bits.push_back(std::to_integer<std::uint32_t>(result.data[i]) |
+                     std::to_integer<std::uint32_t>(result.data[i + 1]) << 8);
+  }
   return {{"result", format, result.rows(), result.cols(), std::move(bits), {}}};
 }
 

@@ -79,7 +79,10 @@ class Search {
   void singles(const Match& stated) {
     for (const Change& change : changes_) {
       const std::optional<Match> match = try_set({change});
-      if (!match) continue;
+      if (!match) {  // alone it contradicts the spec; with a second change it may not
+        ranked_.push_back({{change}, stated.size() + 1});
+        continue;
+      }
       const Explained e = explained(change, stated, *match);
       const std::size_t differing = differing_in(*match);
       ranked_.push_back({{change}, differing});

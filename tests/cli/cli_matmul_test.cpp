@@ -7,6 +7,7 @@
 
 #include <algorithm>
 #include <bit>
+#include <cmath>
 #include <iostream>
 #include <span>
 
@@ -157,7 +158,7 @@ TEST_F(MatmulFiles, BlockScales) {
   const std::pair<std::vector<std::string>, std::string> mistakes[] = {
       {{"--arithmetic", "ieee", "--block-scales-a", sa, "--block-scales-b", sb}, "takes no block scales"},
       {{"--arithmetic", "blackwell", "--block-scales-a", sa}, "come together"},
-      {{"--arithmetic", "blackwell", "--block-scales-a", sa, "--block-scales-b", tb}, "do not go together"},
+      {{"--arithmetic", "blackwell", "--block-scales-a", sa, "--block-scales-b", tb}, "of different kinds"},
       {{"--arithmetic", "blackwell", "--block-scales-a", a, "--block-scales-b", sb},
        "needed: e8m0 [1, 2] or e4m3 [1, 3]"},
       {{"--arithmetic", "blackwell", "--block-scales-a", one, "--block-scales-b", sb}, "codes of one byte"},
@@ -192,6 +193,42 @@ TEST_F(MatmulFiles, Fp16AccumulatorsAndOutputs) {
   EXPECT_EQ(with("f16", "f32"), std::bit_cast<std::uint32_t>(2048.0f));
   EXPECT_EQ(with("f32", "f16"), 0x6801u);
   EXPECT_EQ(with("f16", "f16"), 0x6800u);
+}
+
+// A result made in one way and stated in another: validate finds it unequal and names the way; as made, it is equal.
+TEST_F(MatmulFiles, ValidateNamesHowAResultWasMade) {
+  std::vector<float> x, y;
+  std::uint32_t state = 1;
+  const auto next = [&] {
+    state = state * 1664525u + 1013904223u;
+    return std::ldexp(static_cast<float>(state >> 28) - 7.5f, static_cast<int>(state >> 20 & 7u) - 5) * 2.0f;
+  };
+  for (int i = 0; i < 16 * 512; ++i) x.push_back(next()), y.push_back(next());
+  const std::string a = npy("a.npy", {16, 512}, x), b = npy("b.npy", {16, 512}, y);
+  const std::string stated = "arithmetic=hopper,a_format=e4m3,b_format=e4m3";
+  const auto verdict = [&](const std::string& spec) {
+    return narrowgauge({"validate", "--operation", "matmul", "--spec", spec, "--in", a, "--in-b", b, "--out-result",
+                        folder_.file("d.h5") + ":result", "--explain"});
+  };
+  struct Made {
+    std::vector<std::string> words;
+    std::string named;
+  };
+  const Made made[] = {{{"--arithmetic", "hopper", "--accumulate", "fast"}, "accumulate=fast"},
+                       {{"--arithmetic", "hopper_mma_fp8"}, "arithmetic=hopper_mma_fp8"},
+                       {{"--arithmetic", "ada"}, "arithmetic=ada"},
+                       {{"--arithmetic", "exact"}, "arithmetic=exact"}};
+  for (const Made& m : made) {
+    std::vector<std::string> words = {"--a", a, "--a-format", "e4m3", "--b", b, "--b-format", "e4m3"};
+    words.insert(words.end(), m.words.begin(), m.words.end());
+    (void)product(words);
+    const Outcome wrong = verdict(stated);
+    EXPECT_EQ(wrong.code, 1) << wrong.out << wrong.err;
+    EXPECT_NE(wrong.out.find(m.named), std::string::npos) << m.named << " is not in: " << wrong.out;
+    const Outcome right =
+        verdict(m.named.starts_with("arithmetic") ? m.named + stated.substr(stated.find(',')) : stated + "," + m.named);
+    EXPECT_EQ(right.code, 0) << right.out << right.err;
+  }
 }
 
 TEST_F(MatmulFiles, MistakesLeaveNothing) {
