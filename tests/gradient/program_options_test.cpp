@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Claim: options of the program's model that must not matter change no byte of losses, decisions and gradients: groups
-// of which all are kept, a capacity that nothing reaches, a bias of zero, latent attention's and capacity's step cut
-// into micro-batches. Alone: ctest -R program_options
+// of which all are kept, a capacity that nothing reaches, a bias of zero, the cut of a step into micro-batches.
+// Alone: ctest -R program_options
 #include <gtest/gtest.h>
 
 #include <cstring>
@@ -86,6 +86,25 @@ TEST(ProgramOptions, ABiasOfZeroIsNone) {
   expect_same(train(without), program.train(in.ids, in.targets, biased.B, biased.T));
 }
 
+/// The gradients of four sequences, trained in so many micro-batches.
+ProgramResult train_in(std::int64_t pieces, const Case& c) {
+  const ng_test::Inputs in = ng_test::inputs_of(c);
+  Program program(ng_test::program_config(c.config), "f32");
+  program.load(in.parameters);
+  const std::int64_t tokens = c.B / pieces * c.T;
+  ProgramResult last;
+  for (std::int64_t piece = 0; piece < pieces; ++piece) {
+    const auto part = [&](const std::vector<std::int64_t>& ids) {
+      return std::vector<std::int64_t>(ids.begin() + piece * tokens, ids.begin() + (piece + 1) * tokens);
+    };
+    last = program.train(part(in.ids), part(in.targets), c.B / pieces, c.T, c.B * c.T, piece * tokens,
+                         static_cast<std::int32_t>(piece));
+  }
+  return last;
+}
+
+// Every chain of the `ieee` arithmetic goes on where the last micro-batch ended, and the share of a micro-batch in the
+// means is a power of two here.
 TEST(ProgramOptions, MicroBatchesOfSequencesChangeNoByte) {
   for (const auto& levels :
        std::vector<std::vector<std::string>>{{"capacity_factor=0.75 drop=probability", "balance=sequence"},
@@ -94,23 +113,13 @@ TEST(ProgramOptions, MicroBatchesOfSequencesChangeNoByte) {
     Case c = case_with(levels);
     c.B = 4;
     SCOPED_TRACE(c.config.name);
-    const ng_test::Inputs in = ng_test::inputs_of(c);
-    const ProgramResult whole = train(c);
-    for (const std::int64_t pieces : {2, 4}) {
-      Program program(ng_test::program_config(c.config), "f32");
-      program.load(in.parameters);
-      const std::int64_t tokens = c.B / pieces * c.T;
-      ProgramResult last;
-      for (std::int64_t piece = 0; piece < pieces; ++piece) {
-        const auto part = [&](const std::vector<std::int64_t>& ids) {
-          return std::vector<std::int64_t>(ids.begin() + piece * tokens, ids.begin() + (piece + 1) * tokens);
-        };
-        last = program.train(part(in.ids), part(in.targets), c.B / pieces, c.T, c.B * c.T, piece * tokens,
-                             static_cast<std::int32_t>(piece));
-      }
-      expect_same_gradients(whole, last);
-    }
+    const ProgramResult whole = train_in(1, c);
+    for (const std::int64_t pieces : {2, 4}) expect_same_gradients(whole, train_in(pieces, c));
   }
+  Case batch = case_with({});  // its auxiliary loss is that of each micro-batch
+  batch.B = 4;
+  const std::string router = "layer.0/router";
+  EXPECT_FALSE(same_bytes(train_in(1, batch).gradients.at(router), train_in(2, batch).gradients.at(router)));
 }
 
 }  // namespace
