@@ -11,6 +11,7 @@ Command train_command();
 Command study_command();
 Command compare_command();
 Command inspect_command();
+Command capture_command();
 Command quantize_command();
 Command transpose_command();
 Command recode_command();

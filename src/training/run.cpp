@@ -113,7 +113,7 @@ Batch Run::batch_at(std::int64_t step, std::int64_t micro_batch) {
       ids_, targets_, sequences, t.sequence_length, t.tokens_per_step(), micro_batch * sequences * t.sequence_length};
 }
 
-StepLosses Run::gradients(std::int64_t step) {
+StepLosses Run::gradients(std::int64_t step, Tap* observer) {
   const TrainingConfig& t = plan_.training;
   const std::size_t moe_layers = static_cast<std::size_t>(plan_.model.layers - plan_.model.dense_layers);
   const std::size_t experts = static_cast<std::size_t>(plan_.model.experts);
@@ -129,7 +129,8 @@ StepLosses Run::gradients(std::int64_t step) {
   const double slots = static_cast<double>(t.tokens_per_step() * plan_.model.top_k);
   token_losses_.resize(static_cast<std::size_t>(t.tokens_per_step()));
   model_.parameters().zero_gradients(*backend_);
-  backend_->set_tap(recorder_->begin_step(step) ? recorder_.get() : nullptr);
+  Tap* recorder = recorder_->begin_step(step) ? recorder_.get() : nullptr;
+  backend_->set_tap(observer != nullptr ? observer : recorder);
   const double share = 1.0 / static_cast<double>(t.micro_batches);
   for (std::int64_t m = 0; m < t.micro_batches; ++m) {
     const Batch batch = batch_at(step, m);
@@ -149,7 +150,7 @@ StepLosses Run::gradients(std::int64_t step) {
       losses.z += moe.z_loss * share;
     }
   }
-  if (recorder_->probes()) show_probe(step);
+  if (observer == nullptr && recorder_->probes()) show_probe(step);
   backend_->set_tap(nullptr);
   model_.finish_gradients(edges_);
   for (std::size_t l = 0; l < moe_layers; ++l) {

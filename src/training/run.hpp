@@ -41,7 +41,10 @@ class Run {
   RunSetup setup(const std::string& checkpoint_folder);
 
   /// Losses of step `step` and the gradients of all its micro-batches. With `record` due, the recorder looks on.
-  StepLosses gradients(std::int64_t step);
+  /// `observer`: sees the step in the recorder's place.
+  StepLosses gradients(std::int64_t step, Tap* observer = nullptr);
+  [[nodiscard]] const Edges& edges() const { return edges_; }
+  [[nodiscard]] Backend& backend() { return *backend_; }
   /// Euclidean norm of all gradients together.
   double gradient_norm();
   /// Clipping, AdamW; then the routers' biases, each one step of bias_rate towards the even load of `losses`.
