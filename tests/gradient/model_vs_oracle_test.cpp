@@ -163,13 +163,6 @@ void expect_as_oracle(const Case& c, std::int64_t row_alignment = 32) {
   expect_gradients(result, gradients, c.config);
 }
 
-std::vector<Case> supported_cases() {
-  std::vector<Case> cases;
-  for (const Case& c : ng_test::option_cases())
-    if (c.config.qk_norm == ng_oracle::QkNorm::none && !c.config.mla.present()) cases.push_back(c);
-  return cases;
-}
-
 class ModelVsOracle : public testing::TestWithParam<Case> {};
 
 TEST_P(ModelVsOracle, LossesChoicesAndGradients) {
@@ -177,7 +170,7 @@ TEST_P(ModelVsOracle, LossesChoicesAndGradients) {
 }
 
 INSTANTIATE_TEST_SUITE_P(AllOptions, ModelVsOracle, testing::ValuesIn(ng_test::all_cases()), ng_test::CaseName());
-INSTANTIATE_TEST_SUITE_P(Options, ModelVsOracle, testing::ValuesIn(supported_cases()), ng_test::CaseNumber());
+INSTANTIATE_TEST_SUITE_P(Options, ModelVsOracle, testing::ValuesIn(ng_test::option_cases()), ng_test::CaseNumber());
 
 /// Grouped heads, one dense layer, shared experts, top 2.
 Case rich_case(bool renormalize) {
@@ -270,7 +263,7 @@ TEST(ModelVsOracleMicroBatches, AddUp) {
 
 // Where balance and capacity know the sequence only, the step is one thing however it is cut.
 TEST(ModelVsOracleMicroBatches, ChangeNothingWhereTheScopeIsTheSequence) {
-  for (Case c : supported_cases()) {
+  for (Case c : ng_test::option_cases()) {
     SCOPED_TRACE(c.config.name);
     c.config.balance = ng_oracle::Balance::sequence;
     Step step{c};

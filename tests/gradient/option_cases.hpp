@@ -24,7 +24,8 @@ struct Level {
   std::function<void(ng_oracle::ModelConfig&)> set;
 };
 
-/// Levels of which a model has exactly one. The first one is the default and changes nothing in base_case().
+/// Levels of which a model has exactly one, set in the order of the factors. The first one is the default and changes
+/// nothing in base_case().
 using Factor = std::vector<Level>;
 
 inline std::vector<Factor> option_factors() {
@@ -50,6 +51,18 @@ inline std::vector<Factor> option_factors() {
     };
   };
   return {
+      {{"sizes", [](ModelConfig&) {}},
+       {"other sizes",
+        [](ModelConfig& c) {
+          c.layers = 3;
+          c.vocabulary = 7;
+          c.hidden = 10;
+          c.heads = 6;
+          c.expert_width = 5;
+          c.rope_theta = 50.0;
+          c.norm_epsilon = 0.01;
+          c.context = 6;
+        }}},
       {{"grouped heads", [](ModelConfig&) {}},
        {"qk_norm=head", [](ModelConfig& c) { c.qk_norm = QkNorm::head; }},
        {"qk_norm=full", [](ModelConfig& c) { c.qk_norm = QkNorm::full; }},
@@ -69,17 +82,6 @@ inline std::vector<Factor> option_factors() {
        {"capacity_factor=0.75 drop=position", capacity(0.75, Drop::position)}},
       {{"balance=batch", [](ModelConfig&) {}},
        {"balance=sequence", [](ModelConfig& c) { c.balance = Balance::sequence; }}},
-      {{"sizes", [](ModelConfig&) {}},
-       {"other sizes",
-        [](ModelConfig& c) {
-          c.layers = 3;
-          c.vocabulary = 7;
-          c.hidden = 10;
-          c.expert_width = 5;
-          c.rope_theta = 50.0;
-          c.norm_epsilon = 0.01;
-          c.context = 6;
-        }}},
       {{"top_k=2", [](ModelConfig&) {}}, {"top_k=3", [](ModelConfig& c) { c.top_k = 3; }}},
       {{"aux_coefficient=0.1", [](ModelConfig&) {}},
        {"aux_coefficient=0", [](ModelConfig& c) { c.aux_coefficient = 0.0; }}},

@@ -78,9 +78,7 @@ TEST_P(TorchGoldenFiles, OracleStep) {
   expect_step(golden, {parts.cross_entropy, parts.aux, parts.z, parts.token_losses, gradients}, kTwoDoubles);
 }
 
-class TorchGoldenProgram : public TorchGoldenFiles {};
-
-TEST_P(TorchGoldenProgram, ProgramStep) {
+TEST_P(TorchGoldenFiles, ProgramStep) {
   const TorchGolden golden = ng_test::read_torch_golden(GetParam());
   const auto config = ng::ModelConfig::from_text(golden.name + ".toml", golden.metadata.at("model"));
   ng_test::Program program(config, "f32");
@@ -97,9 +95,6 @@ TEST_P(TorchGoldenProgram, ProgramStep) {
   expect_step(golden, step, kSingle);
 }
 
-INSTANTIATE_TEST_SUITE_P(All, TorchGoldenProgram,
-                         testing::Values("capacity_position", "capacity_probability", "gqa_sigmoid", "gqa_softmax"),
-                         [](const auto& file) { return file.param; });
 INSTANTIATE_TEST_SUITE_P(All, TorchGoldenFiles, testing::ValuesIn(ng_test::torch_golden_names()),
                          [](const auto& file) { return file.param; });
 

@@ -1,4 +1,3 @@
-#!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
 #
 # One training step by PyTorch (torch_model.py), as golden files and as a live comparison.
