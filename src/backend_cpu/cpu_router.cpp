@@ -337,7 +337,7 @@ void CpuBackend::route_backward(const RouterSpec& spec, const Routing& routing, 
         mean = fma_rn(w[k], d[static_cast<std::size_t>(k)], mean);
       }
       if (spec.renormalize) mean = div_rn(mean, spec.routed_scaling);
-      const float shared = spec.renormalize || sigmoid ? z : sub_rn(z, mean);
+      const float shared = spec.renormalize ? z : sub_rn(z, mean);  // of the softmax
       for (std::int64_t e = 0; e < E; ++e) {
         const float centered = sub_rn(a[e], mean_aux);
         out[e] = sigmoid ? fma_rn(p[e], z, mul_rn(sub_rn(1.0f, s[e]), mul_rn(share[e], centered)))

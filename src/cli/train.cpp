@@ -94,7 +94,7 @@ Command train_command() {
               {"set", "PATH=VALUE", Occurs::repeated, "",
                "override: train.KEY, model.KEY or recipe.KEY (a bare KEY is train's)"},
               {"init", "W.safetensors", Occurs::optional, "",
-               "initial weights: every parameter under its name, F32, BF16 or F16"},
+               "initial weights, under our names or Hugging Face's; or the .json index of many files"},
               {"record", "PLAN.toml", Occurs::optional, "", "recording plan; `none` records no tensors"},
               {"backend", "NAME", Occurs::optional, "cpu", "device", {"cpu", "cuda"}},
               {"arithmetic", "NAME", Occurs::optional, "ieee", "arithmetic of the products", {"ieee", "hopper"}},

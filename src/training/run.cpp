@@ -66,7 +66,8 @@ Run::Run(const RunPlanned& plan, const BackendOptions& options)
       edges_(plan.model, plan.resolved),
       bf16_edges_(plan.model, bf16_recipe(plan.model.shape())),
       bf16_is_same_(bf16_recipe(plan.model.shape()).digest() == plan.resolved.digest()) {
-  if (!plan.request.init_path.empty()) load_initial_weights(plan.request.init_path, *backend_, model_.parameters());
+  if (!plan.request.init_path.empty())
+    load_initial_weights(plan.request.init_path, plan.model, *backend_, model_.parameters());
   for (const Parameter& p : model_.parameters().all()) {
     state_.first.push_back(backend_->zeros(Dtype::f32, p.trained ? p.rows() : 0, p.cols()));
     state_.second.push_back(backend_->zeros(Dtype::f32, p.trained ? p.rows() : 0, p.cols()));

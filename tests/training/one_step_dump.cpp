@@ -81,7 +81,7 @@ void write_step(const std::string& model_path, const std::string& recipe_path, c
   ng_test::WatchingCommunicator communicator;
   ng::Edges edges(config, recipe);
   ng::Model model(config, *backend, communicator, 0);
-  ng::load_initial_weights(weights, *backend, model.parameters());
+  ng::load_initial_weights(weights, config, *backend, model.parameters());
   const std::vector<std::int32_t> id_list = integers(ids), target_list = integers(targets);
   const ng::Batch batch{id_list, target_list, ids.shape[0], ids.shape[1], ids.count(), 0};
   const ng::ForwardResult result = model.train({0, 0, 0, ng::Phase::train}, batch, edges);

@@ -336,6 +336,19 @@ TEST(Router, DroppedSlotsMoveNothing) {
   }
 }
 
+// More slots than a sort of equal scores would leave in order by luck.
+TEST(Router, EqualScoresAreKeptByToken) {
+  const auto b = cpu();
+  ng::RouterSpec spec;
+  spec.experts = 2;
+  spec.top_k = 1;
+  spec.row_alignment = 1;
+  spec.capacity_factor = 0.5;  // 50 slots an expert
+  const Tensor logits = from_values(*b, Dtype::f32, 200, 2, Doubles(400, 0.5));
+  const Doubles row = values_of(*b, b->route(spec, logits.view, {200, 2, 0, 0, nullptr}).row_of_slot);
+  for (Index t = 0; t < 200; ++t) EXPECT_EQ(row[t], t < 50 ? static_cast<double>(t) : -1.0) << t;
+}
+
 // All chosen scores can be 0 where a bias prefers them: no weight, no gradient, no NaN.
 TEST(Router, ScoresOfZeroGiveWeightsOfZero) {
   const auto b = cpu();
