@@ -46,26 +46,10 @@ Doubles plain_attention(const ng::AttentionShape& s, const Doubles& qkv) {
   return out;
 }
 
-float row_sum(const Floats& terms) {
-  float chain[8] = {};
-  for (std::size_t i = 0; i < terms.size(); ++i) chain[i % 8] += terms[i];
-  return ((chain[0] + chain[1]) + (chain[2] + chain[3])) + ((chain[4] + chain[5]) + (chain[6] + chain[7]));
-}
-
-float row_dot(const float* a, const float* b, std::size_t n) {
-  float chain[8] = {};
-  for (std::size_t i = 0; i < n; ++i) chain[i % 8] = std::fma(a[i], b[i], chain[i % 8]);
-  return ((chain[0] + chain[1]) + (chain[2] + chain[3])) + ((chain[4] + chain[5]) + (chain[6] + chain[7]));
-}
-
 float chain_dot(const float* a, const float* b, std::size_t n) {
   float sum = 0.0f;
   for (std::size_t i = 0; i < n; ++i) sum = std::fma(a[i], b[i], sum);
   return sum;
-}
-
-Floats floats_of(const Doubles& values) {
-  return Floats(values.begin(), values.end());
 }
 
 float constant(double value) {
@@ -140,11 +124,6 @@ struct Written {
   }
 };
 
-Doubles rounded_to(Backend& b, Dtype dtype, const Floats& values) {
-  return values_of(
-      b, from_values(b, dtype, 1, static_cast<std::int64_t>(values.size()), Doubles(values.begin(), values.end())));
-}
-
 TEST(Attention, FollowsTheWrittenOrder) {
   const auto b = cpu();
   for (const ng::AttentionShape& s : kShapes) {
@@ -155,11 +134,11 @@ TEST(Attention, FollowsTheWrittenOrder) {
       const Tensor d_qkv = b->tensor(dtype, T, s.qkv_cols());
       b->attention(s, qkv.view, out.view, lse.view);
       b->attention_backward(s, qkv.view, out.view, lse.view, d_out.view, d_qkv.view);
-      Written written{s, dtype == Dtype::bf16, floats_of(values_of(*b, qkv))};
+      Written written{s, dtype == Dtype::bf16, floats_of(*b, qkv)};
       written.forward();
       expect_same(values_of(*b, out), rounded_to(*b, dtype, written.out), "out");
       expect_same(values_of(*b, lse), rounded_to(*b, Dtype::f32, written.lse), "log_sum_exp");
-      written.backward(floats_of(values_of(*b, out)), floats_of(values_of(*b, d_out)));
+      written.backward(floats_of(*b, out), floats_of(*b, d_out));
       expect_same(values_of(*b, d_qkv), rounded_to(*b, dtype, written.d_qkv), "d_qkv");
     }
   }

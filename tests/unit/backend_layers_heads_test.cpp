@@ -15,15 +15,8 @@ using ng::QkNorm;
 constexpr Dtype kDtypes[] = {Dtype::f32, Dtype::bf16};
 constexpr float kEpsilon = 1e-3f;
 
-Floats floats_of(const Backend& b, const TensorView& view) {
-  const Doubles values = values_of(b, view);
-  return Floats(values.begin(), values.end());
-}
 Doubles doubles_of(const Floats& values) {
   return Doubles(values.begin(), values.end());
-}
-Doubles rounded_to(Backend& b, Dtype dtype, const Floats& values) {
-  return values_of(b, from_values(b, dtype, 1, static_cast<std::int64_t>(values.size()), doubles_of(values)));
 }
 /// Columns of a view as a tensor of their own.
 Tensor cols_of(Backend& b, const TensorView& view, std::int64_t first, std::int64_t count) {

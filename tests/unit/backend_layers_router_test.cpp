@@ -22,17 +22,6 @@ Index at(std::int64_t value) {
   return static_cast<Index>(value);
 }
 
-float row_sum(const Floats& terms) {
-  float chain[8] = {};
-  for (Index i = 0; i < terms.size(); ++i) chain[i % 8] += terms[i];
-  return ((chain[0] + chain[1]) + (chain[2] + chain[3])) + ((chain[4] + chain[5]) + (chain[6] + chain[7]));
-}
-float row_dot(const Floats& a, const Floats& b) {
-  float chain[8] = {};
-  for (Index i = 0; i < a.size(); ++i) chain[i % 8] = std::fma(a[i], b[i], chain[i % 8]);
-  return ((chain[0] + chain[1]) + (chain[2] + chain[3])) + ((chain[4] + chain[5]) + (chain[6] + chain[7]));
-}
-
 /// The router in plain loops. Sums over tokens are short enough to be one leaf of the summation tree.
 struct Written {
   ng::RouterSpec spec;
@@ -161,7 +150,7 @@ struct Written {
       for (Index e = 0; e < E; ++e)
         a.push_back(static_cast<float>(static_cast<double>(spec.aux_coefficient) * static_cast<double>(E) *
                                        share_of_slots(e, t / scope * scope, scope) * per_token));
-      const float mean_a = row_dot(share[t], a), zt = z_slope * lse[t];
+      const float mean_a = row_dot(share[t].data(), a.data(), E), zt = z_slope * lse[t];
       float m = 0.0f;
       for (Index k = 0; k < K; ++k) m = std::fma(full[t][k], kept[t][k] ? d_weight[t * K + k] : 0.0f, m);
       if (spec.renormalize) m /= spec.routed_scaling;
@@ -179,12 +168,6 @@ struct Written {
     return out;
   }
 };
-
-Floats floats_of(const Backend& b, const Tensor& t) {
-  Floats values(at(t.view.count()));
-  b.download(values.data(), t.view);
-  return values;
-}
 
 std::vector<ng::RouterSpec> specs() {
   std::vector<ng::RouterSpec> list;

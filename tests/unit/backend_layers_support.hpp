@@ -128,6 +128,33 @@ inline void expect_same(const Doubles& actual, const Doubles& expected, const ch
       actual, expected, [](std::size_t) { return 0.0; }, what);
 }
 
+/// Elements as FP32.
+inline std::vector<float> floats_of(const Backend& b, const TensorView& view) {
+  const Doubles values = values_of(b, view);
+  return {values.begin(), values.end()};
+}
+inline std::vector<float> floats_of(const Backend& b, const Tensor& t) {
+  return floats_of(b, t.view);
+}
+
+/// FP32 numbers as a tensor of the dtype holds them.
+inline Doubles rounded_to(Backend& b, Dtype dtype, const std::vector<float>& values) {
+  return values_of(
+      b, from_values(b, dtype, 1, static_cast<std::int64_t>(values.size()), Doubles(values.begin(), values.end())));
+}
+
+/// A "row sum" of backend.hpp, and that of products by fma.
+inline float row_sum(const std::vector<float>& terms) {
+  float chain[8] = {};
+  for (std::size_t i = 0; i < terms.size(); ++i) chain[i % 8] += terms[i];
+  return ((chain[0] + chain[1]) + (chain[2] + chain[3])) + ((chain[4] + chain[5]) + (chain[6] + chain[7]));
+}
+inline float row_dot(const float* a, const float* b, std::size_t n) {
+  float chain[8] = {};
+  for (std::size_t i = 0; i < n; ++i) chain[i % 8] = std::fma(a[i], b[i], chain[i % 8]);
+  return ((chain[0] + chain[1]) + (chain[2] + chain[3])) + ((chain[4] + chain[5]) + (chain[6] + chain[7]));
+}
+
 inline double largest_magnitude(const Doubles& values) {
   double largest = 0.0;
   for (const double v : values) largest = std::max(largest, std::abs(v));
