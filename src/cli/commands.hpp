@@ -17,6 +17,7 @@ Command transpose_command();
 Command recode_command();
 Command matmul_command();
 Command validate_command();
+Command vectors_command();
 Command formats_command();
 Command recipes_command();
 Command models_command();

@@ -10,6 +10,7 @@
 #include "narrowgauge/base/error.hpp"
 #include "narrowgauge/base/interrupt.hpp"
 #include "narrowgauge/validate/product_case.hpp"
+#include "narrowgauge/validate/reference_product.hpp"
 #include "narrowgauge/validate/verifier.hpp"
 #include "output.hpp"
 #include "product_operand.hpp"
@@ -64,6 +65,8 @@ int run(const Arguments& arguments) {
   options.product = product_answer;
   options.explain_product = validate::explain_product_case;
   options.explain = arguments.flag("explain");
+  options.product = validate::reference_product;
+  options.explain_product = validate::explain_product_case;
   options.blind = arguments.flag("power");
   options.first = static_cast<std::size_t>(arguments.integer("first", 0, 1000000));
   options.limits.between = [] { throw_if_interrupted("searching choices"); };

@@ -69,8 +69,8 @@ Answer product(const Case& c, const VerifyOptions& options) {
     bits = bits_of_all(result.as_f32());
   } else {
     for (std::size_t i = 0; i + 1 < result.data.size(); i += 2)
-      bits.push_back(std::to_integer<std::uint32_t>(result.data[i]) |
-                     std::to_integer<std::uint32_t>(result.data[i + 1]) << 8);
+      bits.push_back(std::to_integer<std::uint32_t>(result.data[i]) | std::to_integer<std::uint32_t>(result.data[i + 1])
+                                                                          << 8);
   }
   return {{"result", format, result.rows(), result.cols(), std::move(bits), {}}};
 }

@@ -59,11 +59,6 @@ std::vector<std::uint32_t> raw_bits(const Array& array, const Part& part) {
   if (!array.format.empty() && array.format != name_of(part.format))
     throw UserError(
         fmt::format("{}: holds codes of {}; the spec says {}", array.origin, array.format, name_of(part.format)));
-  const int width = bit_count(format_of(part.format));
-  for (std::size_t i = 0; width < 16 && i < bits.size(); ++i)
-    if (bits[i] >> width != 0)
-      throw UserError(fmt::format("{}: element {} is {}, no code of {}, which has {} bits", array.origin, i, bits[i],
-                                  name_of(part.format), width));
   return bits;
 }
 
@@ -94,7 +89,12 @@ Part matrix(const Array& given, const Part& expected, const OutputLayout& layout
   }
   Part part{expected.name, expected.format, expected.rows, expected.cols, raw_bits(array, expected), expected.nothing};
   if (turn) part.bits = turned(part.bits, cols, rows);
-  part.bits.resize(static_cast<std::size_t>(expected.rows * cols));
+  part.bits.resize(static_cast<std::size_t>(expected.rows * cols));  // without padding
+  const int width = bit_count(format_of(part.format));
+  for (std::size_t i = 0; width < 16 && i < part.bits.size(); ++i)
+    if (part.bits[i] >> width != 0)
+      throw UserError(fmt::format("{}: element {} is {}, no code of {}, which has {} bits", given.origin, i,
+                                  part.bits[i], name_of(part.format), width));
   return part;
 }
 

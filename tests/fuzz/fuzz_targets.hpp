@@ -20,14 +20,17 @@ void quantizer(Bytes input);    // quantizer text, to text and to JSON and back
 void json(Bytes input);         // canonical JSON and back
 void tokens(Bytes input);       // llm.c, npy and Megatron shards, corpus manifests
 void hdf5(Bytes input);         // the superblock that we read ourselves; datasets of every type, shape and attribute
+void dump(Bytes input);         // kernel dumps, judged and explained
+void plain(Bytes input);        // the same from raw files with layouts
 
 struct Target {
   std::string_view name;
   void (*run)(Bytes);
 };
 inline constexpr Target kTargets[] = {
-    {"npy", npy},   {"safetensors", safetensors}, {"toml", toml}, {"quantizer", quantizer},
-    {"json", json}, {"tokens", tokens},           {"hdf5", hdf5},
+    {"npy", npy},     {"safetensors", safetensors}, {"toml", toml}, {"quantizer", quantizer},
+    {"json", json},   {"tokens", tokens},           {"hdf5", hdf5}, {"dump", dump},
+    {"plain", plain},
 };
 
 }  // namespace ng::fuzz
