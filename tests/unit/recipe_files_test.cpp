@@ -55,8 +55,9 @@ TEST(RecipeFiles, ResolveOnEveryModel) {
       EXPECT_NEAR(share, 1.0, 1e-12);  // a sum of at most 20 doubles below 1
       EXPECT_TRUE(digests.emplace(resolved.digest(), recipe.name).second)
           << "the same as " << digests[resolved.digest()];
-      // Recipes that decode their codes for the backward products have quantized operands in fprop only.
-      EXPECT_GT(recipe.quantizers.empty() ? 1.0 : resolved.quantized_share(), 0.3);
+      // Recipes that decode their codes for the backward products have quantized operands in fprop only: a third, less
+      // the head's share (a tenth of all products on Qwen3).
+      EXPECT_GT(recipe.quantizers.empty() ? 1.0 : resolved.quantized_share(), 0.25);
     }
   }
 }
