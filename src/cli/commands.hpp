@@ -12,6 +12,7 @@ Command study_command();
 Command compare_command();
 Command inspect_command();
 Command capture_command();
+Command export_command();
 Command quantize_command();
 Command transpose_command();
 Command recode_command();
