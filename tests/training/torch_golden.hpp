@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// One training step as PyTorch computed it (data/golden/torch_one_step_*.safetensors, made by torch_one_step.py), read
-// for tests: configuration, weights, tokens, losses, decisions of the routers, gradients.
+// One training step as PyTorch computed it (data/golden/torch_one_step_*.safetensors and torch_published_*.safetensors,
+// made by the scripts of those names), read for tests: configuration, weights, tokens, losses, decisions, gradients.
 #pragma once
 
 #include <algorithm>
@@ -17,15 +17,15 @@
 namespace ng_test {
 
 struct TorchGolden {
-  std::string name;                             ///< "mla_sigmoid"
-  std::map<std::string, std::string> metadata;  ///< "model": the model file
+  std::string name;                             ///< "one_step_mla_sigmoid"
+  std::map<std::string, std::string> metadata;  ///< "model": the model file; "arithmetic": float64 or float32
   std::int64_t sequences = 0, length = 0;
   std::vector<std::int64_t> ids, targets;
   ng_oracle::Parameters weights;  ///< router biases included
   double loss = 0.0, aux_loss = 0.0, z_loss = 0.0;
   std::vector<double> token_loss;
-  ng_oracle::RouterDecisions decisions;
-  ng_oracle::Parameters gradients;  ///< of all but router biases
+  ng_oracle::RouterDecisions decisions;  ///< empty in torch_published_*
+  ng_oracle::Parameters gradients;       ///< of all but router biases
 };
 
 inline std::filesystem::path golden_folder() {
@@ -34,7 +34,7 @@ inline std::filesystem::path golden_folder() {
 
 /// Names of all such files, in order.
 inline std::vector<std::string> torch_golden_names() {
-  const std::string prefix = "torch_one_step_";
+  const std::string prefix = "torch_";
   std::vector<std::string> names;
   for (const auto& entry : std::filesystem::directory_iterator(golden_folder())) {
     const std::string stem = entry.path().stem().string();
@@ -58,7 +58,7 @@ inline std::vector<double> doubles(const ng::Array& array) {
 }
 
 inline TorchGolden read_torch_golden(const std::string& name) {
-  const std::string path = (golden_folder() / ("torch_one_step_" + name + ".safetensors")).string();
+  const std::string path = (golden_folder() / ("torch_" + name + ".safetensors")).string();
   const ng::SafetensorsIndex index = ng::list_safetensors(path);
   TorchGolden golden;
   golden.name = name;

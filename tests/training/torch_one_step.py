@@ -136,6 +136,13 @@ def loss_error(got, expected):
     return float(((got - expected).abs() / (1 + expected.abs())).max()) * 2.0**24
 
 
+def describe(name, model):
+    """Attributes of a golden file that say which model: the model file, and its keys one by one."""
+    keys = {f"model.{key}": str(value) for key, value in model.items() if key != "mla"}
+    return {"model": toml(name, model)} | keys | {f"model.mla.{key}": str(value)
+                                                  for key, value in model.get("mla", {}).items()}
+
+
 def write_sorted(path, content):
     """A safetensors file with the header's keys in order: the writer's order changes from run to run."""
     size = int.from_bytes(content[:8], "little")
@@ -160,10 +167,9 @@ def make(folder):
         single = step(model, inputs, torch.float32)
         worst = max(gradient_error(single["gradients"][key], value) for key, value in result["gradients"].items())
         metadata = {"source": f"PyTorch {torch.__version__.split('+')[0]} on the CPU, float64, autograd; "
-                              "tests/training/torch_one_step.py", "seed": str(seed), "model": toml(name, model),
+                              "tests/training/torch_one_step.py", "seed": str(seed), "arithmetic": "float64",
                     "float32_gradient_error": f"{worst:.1f} units of 2^-24, by the same code in float32"}
-        metadata |= {f"model.{key}": str(value) for key, value in model.items() if key != "mla"}
-        metadata |= {f"model.mla.{key}": str(value) for key, value in model.get("mla", {}).items()}
+        metadata |= describe(name, model)
         path = pathlib.Path(folder) / f"torch_one_step_{name}.safetensors"
         write_sorted(path, safetensors.torch.save(tensors, metadata))
         margin = min(decision.margin for decision in result["decisions"].values())
