@@ -14,6 +14,7 @@
 #include "narrowgauge/validate/verifier.hpp"
 #include "output.hpp"
 #include "product_operand.hpp"
+#include "validate_probe.hpp"
 
 namespace ng::cli {
 namespace {
@@ -53,6 +54,10 @@ validate::PlainCase given_files(const Arguments& arguments) {
 
 int run(const Arguments& arguments) {
   const std::optional<std::string> dump = arguments.operand("DUMP.h5");
+  if (arguments.has("probe")) {
+    if (dump || arguments.has("operation")) arguments.fail("--probe goes neither with a dump nor with --operation");
+    return run_probe(arguments);
+  }
   if (dump.has_value() == arguments.has("operation"))
     arguments.fail("give a dump, or --operation with --spec, --in and the outputs");
   for (const char* option : {"spec", "in", "out-codes", "out-dequantized", "out-result"})
@@ -94,7 +99,7 @@ Option enum_option(const char* name, const char* value, const char* help) {
 }  // namespace
 
 Command validate_command() {
-  return {
+  Command command{
       "validate",
       "a foreign kernel's output against the reference, bit by bit, and why it differs",
       {{"DUMP.h5", Occurs::optional, "a group a case: attributes operation, spec, made_by; groups in and out"}},
@@ -132,6 +137,8 @@ Command validate_command() {
        enum_option<validate::MatrixOrder>("order", "ORDER", "of the output's codes and values"),
        {"skip-rows", "N", Occurs::optional, "0", "rows of padding behind the real ones"}},
       run};
+  for (Option& option : probe_options()) command.options.push_back(std::move(option));
+  return command;
 }
 
 }  // namespace ng::cli

@@ -231,6 +231,31 @@ TEST_F(MatmulFiles, ValidateNamesHowAResultWasMade) {
   }
 }
 
+// The probe's closed loop: operands written, multiplied by another command, and the accumulator found from the result.
+TEST_F(MatmulFiles, ProbeFindsTheAccumulator) {
+  const std::string probes = folder_.file("probes");
+  const Outcome made = narrowgauge({"validate", "--probe", "generate", "--types", "e4m3,e5m2", "--out", probes});
+  ASSERT_EQ(made.code, 0) << made.err;
+  (void)product({"--a", probes + "/a.npy", "--a-format", "e4m3", "--b", probes + "/b.npy", "--b-format", "e5m2",
+                 "--arithmetic", "hopper", "--accumulate", "promoted"});
+  const auto fit = [&](const std::string& result) {
+    return narrowgauge({"validate", "--probe", "fit", "--in", probes, "--out-result", result});
+  };
+  const Outcome found = fit(folder_.file("d.h5") + ":result");
+  EXPECT_EQ(found.code, 0) << found.err;
+  for (const char* piece : {"products a step   32\n", "fraction bits     13\n", "14 bits cut toward zero",
+                            "every 128 of K", "as in the catalogue: hopper\n"})
+    EXPECT_NE(found.out.find(piece), std::string::npos) << piece << " is not in\n" << found.out;
+  const std::string zeros = npy("zeros.npy", {16, 16}, std::vector<float>(256, 0.0f));
+  for (const Outcome& wrong :
+       {fit(zeros), narrowgauge({"validate", "--probe", "generate"}),
+        narrowgauge({"validate", "--probe", "fit", "--in", folder_.file("absent"), "--out-result", zeros}),
+        narrowgauge({"validate", "--probe", "fit"})}) {
+    EXPECT_EQ(wrong.code, 2) << wrong.err;
+    EXPECT_EQ(std::count(wrong.err.begin(), wrong.err.end(), '\n'), 1) << wrong.err;
+  }
+}
+
 TEST_F(MatmulFiles, MistakesLeaveNothing) {
   const std::string a = npy("a.npy", {2, 256}, std::vector<float>(512, 1.0f));
   const std::string b = npy("b.npy", {3, 256}, std::vector<float>(768, 1.0f));

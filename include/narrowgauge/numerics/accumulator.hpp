@@ -17,8 +17,9 @@
 
 namespace ng {
 
-/// What a step leaves in the accumulator. `fp32_toward_zero`: significand_bits of FP32. `fp16_nearest_even`: FP16.
-enum class StepResult : std::uint8_t { fp32_toward_zero, fp16_nearest_even };
+/// What a step leaves in the accumulator. `fp32_*`: significand_bits of FP32. `fp16_nearest_even`: FP16. No unit of the
+/// catalogue rounds FP32 to nearest; a fit of an unknown one may.
+enum class StepResult : std::uint8_t { fp32_toward_zero, fp16_nearest_even, fp32_nearest_even };
 
 /// Block scales inside the step. `step`: one pair of scales for all terms, their exponents are added to each product's.
 /// `groups`: products of 16 consecutive E2M1 pairs are summed exactly, each sum times its pair of scales is one term.
@@ -110,10 +111,11 @@ NG_HD constexpr int highest_bit(std::uint64_t value) {
   return at;
 }
 
-/// sum * 2^exponent rounded to FP32 with `precision` bits toward zero, or to FP16 to nearest even; as FP32 bits.
+/// sum * 2^exponent rounded to FP32 with `precision` bits, toward zero or to nearest even, or to FP16; as FP32 bits.
 NG_HD constexpr std::uint32_t rounded_sum(std::int64_t sum, int exponent, StepResult result, int precision) {
   if (sum == 0) return 0;
   const bool fp16 = result == StepResult::fp16_nearest_even;
+  const bool nearest = result != StepResult::fp32_toward_zero;
   const std::uint32_t sign = sum < 0 ? kSignBit : 0u;
   std::uint64_t magnitude = static_cast<std::uint64_t>(sum < 0 ? -sum : sum);
   // 1. The grid of the result: its last bit, in the binade of the sum or among the subnormals.
@@ -125,7 +127,7 @@ NG_HD constexpr std::uint32_t rounded_sum(std::int64_t sum, int exponent, StepRe
     const std::uint64_t kept = drop >= 64 ? 0 : magnitude >> drop;
     const std::uint64_t rest = drop >= 64 ? magnitude : magnitude & ((1ull << drop) - 1);
     const std::uint64_t half = drop > 64 ? ~0ull : 1ull << (drop - 1);
-    magnitude = kept + (fp16 && (rest > half || (rest == half && (kept & 1) != 0)) ? 1 : 0);
+    magnitude = kept + (nearest && (rest > half || (rest == half && (kept & 1) != 0)) ? 1 : 0);
     exponent = last;
     if (magnitude == 0) return sign;
   }
