@@ -18,4 +18,7 @@ void probe_library_specials(std::ostream& out);
 /// alpha and beta: how many elements each way of writing alpha * sum + beta * c explains.
 void probe_alpha_beta(std::ostream& out);
 
+/// The accumulators that `validate --probe` finds behind the library's products, and its answers as bits.
+void fit_library(std::ostream& out);
+
 }  // namespace ng_silicon

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 #
 # run_on_gpu.sh pack BUILD FOLDER             copies the program of a build, stripped, into FOLDER
-# run_on_gpu.sh probes FOLDER OUT             on a machine with an H100: OUT/probes.tsv
+# run_on_gpu.sh probes FOLDER OUT             on a machine with an H100: OUT/probes.tsv, OUT/fit.txt
 # run_on_gpu.sh random FOLDER OUT [REVISION]  OUT/silicon_report.json, OUT/differences.txt, OUT/random.txt
 # cuBLASLt is taken from NG_CUBLASLT, from the loader's path, or from Python's nvidia packages.
 set -u
@@ -32,8 +32,10 @@ fi
 echo "cuBLASLt: $NG_CUBLASLT"
 
 if [ "$1" = probes ]; then
-  timeout 120 "$bin/silicon_gpu" probes "$out/probes.tsv"
-  exit $?
+  timeout 120 "$bin/silicon_gpu" probes "$out/probes.tsv" && timeout 60 "$bin/silicon_gpu" fit "$out/fit.txt"
+  code=$?
+  cut -c 1-200 "$out/fit.txt"
+  exit $code
 fi
 driver=$(nvidia-smi --query-gpu=driver_version --format=csv,noheader 2>/dev/null | head -n 1)
 set -- "$out/silicon_report.json" "$out/differences.txt" 1048576 --driver "${driver:-unknown}"

@@ -4,7 +4,7 @@
 // answers silicon_gpu random REPORT.json DIFFERENCES N    N random products of each kind against the model; exit 1 when
 // any differs
 //             [--revision TEXT] [--driver TEXT]
-// Needs an H100 and cuBLASLt (subjects/library_products.hpp says where it is looked for). Both exit 3 without a GPU.
+// Needs an H100 and cuBLASLt (subjects/library_products.hpp says where it is looked for); exit 3 without.
 #include <chrono>
 #include <ctime>
 #include <fstream>
@@ -165,11 +165,21 @@ int random_products(const std::vector<std::string>& arguments) {
   return total.different == 0 && conversions == 0 ? 0 : 1;
 }
 
+int fit(const std::string& path) {
+  std::ofstream out = opened(path);
+  out << cuda::device_info().name << ", cuBLASLt " << cuda::library_version() << "\n";
+  fit_library(out);
+  if (!out.flush()) throw MachineError("cannot write " + path);
+  return 0;
+}
+
 int run(const std::vector<std::string>& arguments) {
+  if (arguments.size() == 2 && arguments[0] == "fit") return fit(arguments[1]);
   if (arguments.size() == 2 && arguments[0] == "probes") return probe(arguments[1]);
   if (arguments.size() >= 4 && arguments[0] == "random") return random_products(arguments);
   throw UserError(
-      "silicon_gpu probes TABLE, or silicon_gpu random REPORT.json DIFFERENCES N [--revision TEXT] [--driver TEXT]");
+      "silicon_gpu probes TABLE, silicon_gpu fit TABLE, or silicon_gpu random REPORT.json DIFFERENCES N [--revision "
+      "TEXT] [--driver TEXT]");
 }
 
 }  // namespace
