@@ -32,13 +32,14 @@ inline std::filesystem::path golden_folder() {
   return std::filesystem::path(NG_SOURCE_DIR) / "data/golden";
 }
 
-/// Names of all such files, in order.
+/// Names of all steps, in order.
 inline std::vector<std::string> torch_golden_names() {
   const std::string prefix = "torch_";
   std::vector<std::string> names;
   for (const auto& entry : std::filesystem::directory_iterator(golden_folder())) {
     const std::string stem = entry.path().stem().string();
-    if (stem.starts_with(prefix)) names.push_back(stem.substr(prefix.size()));
+    if (stem.starts_with(prefix + "one_step_") || stem.starts_with(prefix + "published_"))
+      names.push_back(stem.substr(prefix.size()));
   }
   std::sort(names.begin(), names.end());
   return names;
