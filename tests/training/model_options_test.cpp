@@ -21,7 +21,9 @@ namespace {
 using ng_test::differing;
 using ng_test::End;
 using ng_test::end_of;
+using ng_test::expect_equal;
 using ng_test::Folder;
+using ng_test::run;
 using ng_test::Settings;
 using ng_test::small_request;
 
@@ -62,20 +64,6 @@ ng::RunRequest request_of(const Model& model, const std::string& recipe, Setting
   ng::RunRequest request = small_request(recipe, std::move(settings));
   request.model_text = model.text;
   return request;
-}
-
-End run(const Folder& folder, const std::string& name, const ng::RunRequest& request, int threads = 1) {
-  ng::RunOptions options;
-  options.backend.threads = threads;
-  const std::string file = folder.file(name + ".h5");
-  ng::train_run(ng::plan_run(request), file, options);
-  return end_of(file);
-}
-
-void expect_equal(const End& a, const End& b) {
-  EXPECT_EQ(differing(a, b), std::vector<std::string>{});
-  EXPECT_EQ(a.losses, b.losses);
-  EXPECT_EQ(a.evals, b.evals);
 }
 
 std::vector<float> floats_of(const std::vector<std::byte>& bytes) {

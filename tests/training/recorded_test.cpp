@@ -18,6 +18,7 @@ using ng_test::differing;
 using ng_test::End;
 using ng_test::end_of;
 using ng_test::Folder;
+using ng_test::run;
 using ng_test::Settings;
 using ng_test::small_request;
 
@@ -55,12 +56,6 @@ ng::RunRequest recorded(const std::string& recipe, Settings settings = {}) {
   request.record_path = "everything.toml";
   request.record_text = kEverything;
   return request;
-}
-
-End run(const Folder& folder, const std::string& name, const ng::RunRequest& request) {
-  const std::string file = folder.file(name + ".h5");
-  ng::train_run(ng::plan_run(request), file, ng::RunOptions{});
-  return end_of(file);
 }
 
 bool same_records(const End& a, const End& b) {

@@ -16,25 +16,11 @@ namespace {
 using ng_test::differing;
 using ng_test::End;
 using ng_test::end_of;
+using ng_test::expect_equal;
 using ng_test::Folder;
+using ng_test::run;
 using ng_test::Settings;
 using ng_test::small_request;
-
-End run(const Folder& folder, const std::string& name, const ng::RunRequest& request, int threads = 1,
-        bool baseline = false) {
-  ng::RunOptions options;
-  options.backend.threads = threads;
-  options.backend.baseline_isa = baseline;
-  const std::string file = folder.file(name + ".h5");
-  ng::train_run(ng::plan_run(request), file, options);
-  return end_of(file);
-}
-
-void expect_equal(const End& a, const End& b) {
-  EXPECT_EQ(differing(a, b), std::vector<std::string>{});
-  EXPECT_EQ(a.losses, b.losses);
-  EXPECT_EQ(a.evals, b.evals);
-}
 
 bool same_bytes(const std::vector<std::vector<float>>& a, const std::vector<std::vector<float>>& b) {
   if (a.size() != b.size()) return false;

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// A run small enough for a test: two layers, one of them dense, on the shipped corpus; and its end as bytes.
+// A run small enough for a test: two layers, one of them dense, on the shipped corpus; and its end as bytes, compared.
 #pragma once
 
+#include <gtest/gtest.h>
 #include <unistd.h>
 
 #include <filesystem>
@@ -119,6 +120,24 @@ inline std::vector<std::string> differing(const End& a, const End& b) {
   for (const auto& [name, bytes] : a.tensors)
     if (b.tensors.at(name) != bytes) names.push_back(name);
   return names;
+}
+
+/// Trains into NAME.h5 of the folder.
+inline End run(const Folder& folder, const std::string& name, const ng::RunRequest& request, int threads = 1,
+               bool baseline = false) {
+  ng::RunOptions options;
+  options.backend.threads = threads;
+  options.backend.baseline_isa = baseline;
+  const std::string file = folder.file(name + ".h5");
+  ng::train_run(ng::plan_run(request), file, options);
+  return end_of(file);
+}
+
+/// Weights, optimizer state, losses, evaluations.
+inline void expect_equal(const End& a, const End& b) {
+  EXPECT_EQ(differing(a, b), std::vector<std::string>{});
+  EXPECT_EQ(a.losses, b.losses);
+  EXPECT_EQ(a.evals, b.evals);
 }
 
 }  // namespace ng_test
