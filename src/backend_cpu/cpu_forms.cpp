@@ -115,7 +115,7 @@ TensorForms CpuBackend::produce(const StepContext& context, const Tensor& x, con
   };
   for (const FormRequest& request : requests) {
     if (request.spec.kind == OperandKind::quantized) {
-      if (request.spec.source == FormSource::original) {
+      if (request.spec.source != FormSource::fprop) {
         result.forms.push_back(quantized_form(request, x.view));
         continue;
       }

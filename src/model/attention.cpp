@@ -138,6 +138,7 @@ Tensor Model::attention_block(const StepContext& context, const Batch& batch, Ed
   saved.log_sum_exp = backend_.tensor(Dtype::f32, shape.tokens(), shape.heads);
   backend_.attention(shape, saved.qkv.view, saved.attn_out.view, saved.log_sum_exp.view);
   const Tensor projected = project(context, edges, Linear::attn_out, layer, saved.attn_out, saved.attn_mixed);
+  if (saved.attn_mixed.saved != nullptr) saved.attn_out = Tensor{};
   Tensor middle = activation(kinds.residual, config_.hidden, batch);
   backend_.add(x.view, projected.view, middle.view);
   saved.middle = middle;
@@ -149,8 +150,8 @@ void Model::attention_backward(const StepContext& context, const Batch& batch, E
   const AttentionShape shape = attention_shape(config_, batch);
   const Tensor d_attn = project_backward(context, batch, edges, Linear::attn_out, layer, dx, saved.attn_mixed);
   const Tensor d_qkv = activation(edges.tensors().gemm_output, shape.qkv_cols(), batch);
-  backend_.attention_backward(shape, saved.qkv.view, saved.attn_out.view, saved.log_sum_exp.view, d_attn.view,
-                              d_qkv.view);
+  const Tensor attn_out = saved.attn_out ? saved.attn_out : seen_backward(saved.attn_mixed);
+  backend_.attention_backward(shape, saved.qkv.view, attn_out.view, saved.log_sum_exp.view, d_attn.view, d_qkv.view);
   const Tensor dh = config_.mla.present() ? latent_heads_backward(context, batch, edges, layer, d_qkv, saved)
                                           : grouped_heads_backward(context, batch, edges, layer, d_qkv, saved);
   Parameter& attn_norm = parameters_.layer(layer, "attn_norm");

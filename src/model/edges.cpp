@@ -33,6 +33,8 @@ Edges::Edges(const ModelConfig& config, const ResolvedRecipe& recipe)
     position_[static_cast<std::size_t>(row * kLinearCount + static_cast<int>(which))] = static_cast<int>(n);
     edges.name = linear_name(layer, which);
     edges.spec = recipe.linear(layer, which);
+    const std::string saved = edges.name + "/activation/saved";
+    edges.saved_site = Site{saved, 0, sha256_first32(saved)};
     edges.out = shape.shape(which).out;
     edges.in = shape.shape(which).in;
     edges.uses_per_token = shape.shape(which).uses_per_token;

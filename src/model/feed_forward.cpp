@@ -59,6 +59,12 @@ Tensor Model::feed_forward(const StepContext& context, Edges& edges, Linear fc1,
   Tensor hidden = like(backend_, saved.gate_up.view, kinds.gemm_output, saved.gate_up.view.cols / 2);
   backend_.swiglu(saved.gate_up.view, hidden.view);
   saved.hidden = forms(context, edges2, Operand::activation, hidden, groups);
+  if (context.phase == Phase::train && edges2.spec.saved.kind == SavedKind::recomputed) {
+    saved.gate_up_codes = TensorForms{saved.gate_up, groups, {}, saved_codes(context, edges2, saved.gate_up, groups)};
+    saved.gate_up_codes.original.buffer = Buffer{};
+    saved.gate_up_codes.original.view.data = nullptr;
+    saved.gate_up = Tensor{};
+  }
   return linear(context, edges2, w2, saved.hidden, out, stack_groups(w2));
 }
 
@@ -67,10 +73,15 @@ Tensor Model::feed_forward_backward(const StepContext& context, Edges& edges, Li
   const TensorKinds& kinds = edges.tensors();
   Parameter& w1 = parameters_.layer(layer, std::string(name_of(fc1)));
   Parameter& w2 = parameters_.layer(layer, std::string(name_of(fc2)));
+  const Tensor gate_up = saved.gate_up ? saved.gate_up : seen_backward(saved.gate_up_codes);
+  if (!saved.gate_up) {
+    saved.hidden.original = like(backend_, dy.view, kinds.gemm_output, w2.shape.back());
+    backend_.swiglu(gate_up.view, saved.hidden.original.view);
+  }
   Tensor d_hidden = like(backend_, dy.view, kinds.gemm_output, w2.shape.back());
   linear_backward(context, edges.linear(layer, fc2), w2, saved.hidden, dy, d_hidden.view);
-  Tensor d_gate_up = like(backend_, dy.view, kinds.gemm_output, saved.gate_up.view.cols);
-  backend_.swiglu_backward(saved.gate_up.view, d_hidden.view, d_gate_up.view);
+  Tensor d_gate_up = like(backend_, dy.view, kinds.gemm_output, gate_up.view.cols);
+  backend_.swiglu_backward(gate_up.view, d_hidden.view, d_gate_up.view);
   Tensor dx = like(backend_, dy.view, out, w1.shape.back());
   linear_backward(context, edges.linear(layer, fc1), w1, saved.input, d_gate_up, dx.view);
   return dx;

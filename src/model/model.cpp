@@ -49,15 +49,20 @@ Tensor Model::activation(OperandKind kind, std::int64_t cols, const Batch& batch
 
 TensorForms Model::forms(const StepContext& context, LinearEdges& edges, Operand operand, const Tensor& x,
                          const RowGroups& groups) {
-  const std::vector<FormRequest>& requests = edges.requests[static_cast<int>(operand)];
-  if (context.phase == Phase::train) return backend_.produce(context, x, groups, requests);
-  std::vector<FormRequest> forward;
-  for (const FormRequest& request : requests)
-    if (request.gemm == Gemm::fprop) forward.push_back(request);
-  return backend_.produce(context, x, groups, forward);
+  const bool train = context.phase == Phase::train;
+  const SavedKind kept = operand == Operand::activation && train ? edges.spec.saved.kind : SavedKind::original;
+  std::vector<FormRequest> now;
+  for (const FormRequest& request : edges.requests[static_cast<int>(operand)]) {
+    const bool backward = request.gemm != Gemm::fprop;
+    const bool later = kept == SavedKind::recomputed || request.spec.source == FormSource::saved;
+    if (!backward || (train && !(operand == Operand::activation && later))) now.push_back(request);
+  }
+  TensorForms result = backend_.produce(context, x, groups, now);
+  if (kept == SavedKind::codes) result.saved = saved_codes(context, edges, x, groups);
+  return result;
 }
 
-Tensor Model::linear(const StepContext& context, LinearEdges& edges, const Parameter& weight, const TensorForms& x,
+Tensor Model::linear(const StepContext& context, LinearEdges& edges, const Parameter& weight, TensorForms& x,
                      OperandKind out, const RowGroups& weight_groups) {
   // The weight's forms serve all micro-batches of a step; an evaluation before the step needs only the first of them.
   if (edges.weight_step != context.step ||
@@ -86,12 +91,25 @@ Tensor Model::linear(const StepContext& context, LinearEdges& edges, const Param
     backend_.matmul(context, product);
   else
     backend_.grouped_matmul(context, product);
+  // The forward's form has served, and nobody reads the original again: wgrad has its form, or it will be made of what
+  // was saved or computed again. (The output of attention is kept by attention, which reads it once more.)
+  std::erase_if(x.forms, [](const Form& form) { return form.gemm != Gemm::wgrad; });
+  x.original.buffer = Buffer{};
+  x.original.view.data = nullptr;
   return y;
 }
 
 void Model::linear_backward(const StepContext& context, LinearEdges& edges, Parameter& weight, const TensorForms& x,
                             const Tensor& dy, const TensorView& dx) {
   const TensorForms gradient = forms(context, edges, Operand::grad_output, dy, x.groups);
+  const Form* activation_form = x.find(Gemm::wgrad);
+  TensorForms late;
+  if (activation_form == nullptr) {
+    for (const FormRequest& request : edges.requests[static_cast<int>(Operand::activation)])
+      if (request.gemm == Gemm::wgrad)
+        late = backend_.produce(context, seen_backward(x), x.groups, std::span(&request, 1));
+    activation_form = late.find(Gemm::wgrad);
+  }
   const bool grouped = weight.shape.size() == 3;
   const auto multiply = [&](Gemm gemm, const Form* a, const Form* b, const TensorView& out, bool accumulate) {
     const GemmSpec& spec = edges.spec.gemm[static_cast<int>(gemm)];
@@ -104,7 +122,7 @@ void Model::linear_backward(const StepContext& context, LinearEdges& edges, Para
       backend_.matmul(context, product);
   };
   multiply(Gemm::dgrad, gradient.find(Gemm::dgrad), edges.weight.find(Gemm::dgrad), dx, false);
-  multiply(Gemm::wgrad, gradient.find(Gemm::wgrad), x.find(Gemm::wgrad), weight.gradient.view, true);
+  multiply(Gemm::wgrad, gradient.find(Gemm::wgrad), activation_form, weight.gradient.view, true);
 }
 
 ForwardResult Model::forward(const StepContext& context, const Batch& batch, Edges& edges, Saved& saved,
@@ -209,6 +227,7 @@ ForwardResult Model::train(const StepContext& context, const Batch& batch, Edges
   NG_CHECK(context.phase == Phase::train);
   Saved saved;
   ForwardResult result = forward(context, batch, edges, saved, true);
+  count_saved(saved);
   backward(context, batch, edges, saved);
   return result;
 }

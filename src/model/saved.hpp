@@ -12,8 +12,9 @@ namespace ng {
 /// A SwiGLU feed-forward part: dense, shared, or the experts.
 struct Model::FeedForwardSaved {
   TensorForms input;   // of fc1
-  Tensor gate_up;      // [R, 2F], output of fc1
-  TensorForms hidden;  // [R, F], input of fc2
+  Tensor gate_up;             // [R, 2F], output of fc1; or
+  TensorForms gate_up_codes;  // its codes, where SwiGLU is computed again
+  TensorForms hidden;         // [R, F], input of fc2
 };
 
 /// What latent attention keeps beside what every attention does.
@@ -35,7 +36,7 @@ struct Model::LayerSaved {
   Tensor raw_qkv;          // [T, (H+2G)*D] before the norms of queries and keys, if there are
   Tensor qk_rstd;          // f32, of these
   Tensor qkv;              // [T, (H+G)*D + G*Dv], rotated
-  Tensor attn_out;         // [T, H*Dv]
+  Tensor attn_out;         // [T, H*Dv], unless attn_mixed has codes of it
   Tensor log_sum_exp;      // [T, H] f32
   TensorForms attn_mixed;  // of attn_out
   Tensor middle;           // [T, C] residual between attention and feed-forward

@@ -133,6 +133,7 @@ void check_used(const Recipe& recipe, const TomlTable& root) {
   };
   for (const RecipeRule& rule : recipe.rules)
     if (!rule.quantizer.empty()) use(rule.quantizer);
+  for (const RecipeSaved& saved : recipe.saved) use(saved.quantizer);
   for (const std::string& name : table->keys())
     if (std::find(used.begin(), used.end(), name) == used.end()) table->fail(name, "no rule uses this quantizer");
 }
@@ -147,10 +148,10 @@ Recipe Recipe::from_document(const TomlDocument& document) {
   recipe.name = root.get_string("name");
   if (recipe.name.empty()) root.fail("name", "is empty");
   recipe.description = root.optional_string("description", "");
-  recipe_parts::refuse(root, "saved");
   recipe_parts::refuse(root, "switch");
   recipe_parts::parse_quantizers(root, recipe);
   recipe.rules = recipe_parts::parse_rules(root, recipe);
+  recipe.saved = recipe_parts::parse_saved(root, recipe);
   if (const std::optional<TomlTable> gemm = root.optional_table("gemm")) {
     for (int g = 0; g < kGemmCount; ++g)
       if (const std::optional<TomlTable> table = gemm->optional_table(name_of(static_cast<Gemm>(g))))

@@ -23,6 +23,7 @@ void refuse(const TomlTable& table, std::string_view key);
 void parse_quantizers(const TomlTable& root, Recipe& recipe);
 /// Rules in order; `recipe.quantizers` are parsed already.
 [[nodiscard]] std::vector<RecipeRule> parse_rules(const TomlTable& root, const Recipe& recipe);
+[[nodiscard]] std::vector<RecipeSaved> parse_saved(const TomlTable& root, const Recipe& recipe);
 [[nodiscard]] RecipeGemm parse_gemm(const TomlTable& table, Gemm where);
 [[nodiscard]] TensorKinds parse_tensors(const TomlTable& root);
 

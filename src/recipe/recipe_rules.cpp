@@ -64,13 +64,15 @@ Source parse_source(const TomlTable& table) {
   const std::vector<std::string> ways = {"quantize", "requantize", "direct", "transpose_exact", "transpose_published"};
   const std::size_t from = table.optional_choice("from", sources, 0);
   const std::size_t via = table.optional_choice("via", ways, 0);
-  if (from > 1)
-    table.fail("from", fmt::format("'{}' is not available in this version; available: original, fprop", sources[from]));
+  if (from > 2)
+    table.fail("from",
+               fmt::format("'{}' is not available in this version; available: original, fprop, saved", sources[from]));
   if (via > 2)
     table.fail("via", fmt::format("'{}' is not available in this version; available: quantize, requantize, direct",
                                   ways[via]));
   if (from == 1 && via == 0)
     table.fail("from", "a form made from the fprop form needs via = \"requantize\" or \"direct\"");
+  if (from == 2 && via != 1) table.fail("from", "a form made from the saved form needs via = \"requantize\"");
   if (from == 0 && via != 0)
     table.fail("via", fmt::format("\"{}\" needs a source that is quantized already: from = \"fprop\"", ways[via]));
   return {static_cast<FormSource>(from), via == 2};
@@ -104,7 +106,7 @@ void parse_use(RecipeRule& rule, const TomlTable& table, const Recipe& recipe) {
     valid.insert(valid.end(), {"bf16", "f32"});
     table.fail("use", fmt::format("no quantizer '{}' in this recipe; {}", use, suggestion(use, valid)));
   }
-  if (rule.use.source == FormSource::fprop && rule.use.kind != OperandKind::quantized)
+  if (rule.use.source != FormSource::original && rule.use.kind != OperandKind::quantized)
     table.fail("use", fmt::format("via = \"requantize\" needs a quantizer, not {}", use));
 }
 
@@ -160,6 +162,42 @@ std::vector<RecipeRule> parse_rules(const TomlTable& root, const Recipe& recipe)
     rules.push_back(rule);
   }
   return rules;
+}
+
+std::vector<RecipeSaved> parse_saved(const TomlTable& root, const Recipe& recipe) {
+  std::vector<RecipeSaved> all;
+  if (!root.has("saved")) return all;
+  const std::vector<std::string> linears(kLinearNames.begin(), kLinearNames.end());
+  for (const TomlTable& table : root.get_table_array("saved")) {
+    RecipeSaved saved;
+    saved.place = table.where("use");
+    saved.linear = parse_names<kLinearCount>(table, "linear", linears);
+    saved.layers = parse_layers(table);
+    saved.use.kind = table.has("recompute_from") ? SavedKind::recomputed : SavedKind::codes;
+    const auto named = [&](Linear linear) { return saved.linear[static_cast<std::size_t>(linear)]; };
+    if (saved.use.kind == SavedKind::recomputed) {
+      (void)table.get_choice("recompute_from", std::vector<std::string>{"fc1_output"});
+      for (int l = 0; l < kLinearCount; ++l)
+        if (named(static_cast<Linear>(l)) && !name_of(static_cast<Linear>(l)).ends_with("fc2"))
+          table.fail("recompute_from", fmt::format("fc1_output is what the inputs of fc2, shared_fc2 and dense_fc2 are "
+                                                   "computed from, not that of {}",
+                                                   name_of(static_cast<Linear>(l))));
+    }
+    if (named(Linear::embedding)) table.fail("linear", "the embedding is a look-up and has no input to save");
+    const std::string use = table.get_string("use");
+    const auto found = recipe.quantizers.find(use);
+    if (found == recipe.quantizers.end()) {
+      std::vector<std::string> valid;
+      for (const auto& [name, spec] : recipe.quantizers) valid.push_back(name);
+      table.fail("use", fmt::format("no quantizer '{}' in this recipe; {}", use, suggestion(use, valid)));
+    }
+    if (recipe.amax_histories.count(use) != 0 || found->second.outlier.quantile != 0.0)
+      table.fail("use", "saved tensors have neither delayed scaling nor an outlier split");
+    saved.quantizer = use;
+    saved.use.quantizer = found->second;
+    all.push_back(std::move(saved));
+  }
+  return all;
 }
 
 void check_reachable(const Recipe& recipe) {

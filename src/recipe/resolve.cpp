@@ -62,8 +62,33 @@ void check_scale_step(const RecipeRule& rule, const Edge& edge, Carrier carrier)
         rule.place, rule.quantizer, edge.text(), kScaleStep, tile_text(q), kScaleStep));
 }
 
+SavedSpec saved_spec(const Recipe& recipe, const ModelShape& model, std::int64_t layer, Linear linear) {
+  for (const RecipeSaved& saved : recipe.saved) {
+    if (!saved.linear[static_cast<std::size_t>(linear)]) continue;
+    if (layer == kOutsideLayers ? saved.layers.everything() : saved.layers.selects(layer, model.layers))
+      return saved.use;
+  }
+  return {};
+}
+
 void check_source(const Recipe& recipe, const ModelShape& model, const RecipeRule& rule, const Edge& edge) {
+  const SavedKind saved = saved_spec(recipe, model, edge.layer, edge.linear).kind;
+  if (rule.use.source == FormSource::saved) {
+    if (edge.operand != Operand::activation || edge.gemm != Gemm::wgrad)
+      throw UserError(fmt::format("{}: {}: only the wgrad form of an activation is made from what was saved",
+                                  rule.place, edge.text()));
+    if (saved != SavedKind::codes)
+      throw UserError(
+          fmt::format("{}: {} is to be made from the saved form, but no entry of 'saved' names {} with a "
+                      "quantizer alone",
+                      rule.place, edge.text(), linear_name(edge.layer, edge.linear)));
+  }
   if (rule.use.source != FormSource::fprop) return;
+  if (saved == SavedKind::recomputed && edge.operand == Operand::activation)
+    throw UserError(
+        fmt::format("{}: {}: its fprop form is gone when the activation is recomputed; use from = "
+                    "\"original\"",
+                    rule.place, edge.text()));
   if (edge.gemm == Gemm::fprop)
     throw UserError(fmt::format("{}: {} is the fprop form and cannot be made from it", rule.place, edge.text()));
   if (edge.operand == Operand::grad_output)
@@ -144,6 +169,7 @@ OperandSpec resolve_operand(const Recipe& recipe, const ModelShape& model, const
 
 LinearSpec resolve_linear(const Recipe& recipe, const ModelShape& model, std::int64_t layer, Linear linear) {
   LinearSpec spec;
+  spec.saved = saved_spec(recipe, model, layer, linear);
   for (int g = 0; g < kGemmCount; ++g) {
     const auto gemm = static_cast<Gemm>(g);
     const RecipeGemm& options = recipe.gemm[static_cast<std::size_t>(g)];
@@ -180,6 +206,8 @@ Json operand_json(const OperandSpec& operand) {
 
 Json linear_json(const LinearSpec& spec) {
   Json json = Json::object();
+  if (spec.saved.kind != SavedKind::original)
+    json["saved"] = Json::object({{"kind", name_of(spec.saved.kind)}, {"quantizer", to_json(spec.saved.quantizer)}});
   for (int g = 0; g < kGemmCount; ++g) {
     const auto gemm = static_cast<Gemm>(g);
     Json& product = json[name_of(gemm)];

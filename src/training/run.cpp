@@ -96,7 +96,13 @@ MemoryRow Run::memory(std::int64_t step) {
   }
   rusage usage{};
   getrusage(RUSAGE_SELF, &usage);
-  return MemoryRow{step, {weights, gradients, 2 * gradients}, static_cast<std::int64_t>(usage.ru_maxrss) * 1024};
+  MemoryRow row{step, {weights, gradients, 2 * gradients}, static_cast<std::int64_t>(usage.ru_maxrss) * 1024};
+  const std::vector<std::string> kinds = memory_kinds(edges_);
+  for (std::size_t i = row.bytes.size(); i < kinds.size(); ++i) {
+    const auto found = model_.saved_bytes().find(kinds[i].substr(std::string("saved_").size()));
+    row.bytes.push_back(found == model_.saved_bytes().end() ? 0 : found->second);
+  }
+  return row;
 }
 
 Batch Run::batch_at(std::int64_t step, std::int64_t micro_batch) {

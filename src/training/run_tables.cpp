@@ -123,6 +123,19 @@ std::vector<FormatId> formats_in_use(Edges& edges) {
   return {formats.begin(), formats.end()};
 }
 
+std::vector<std::string> memory_kinds(Edges& edges) {
+  std::vector<std::string> kinds = {"weights", "gradients", "optimizer"};
+  std::set<std::string> saved = {"bf16", "f32", "index"};
+  for (const LinearEdges& linear : edges.all()) {
+    const OperandSpec& wgrad = operand_spec(linear.spec, Operand::activation, Gemm::wgrad);
+    if (wgrad.kind == OperandKind::quantized) saved.insert(std::string(name_of(wgrad.quantizer.element_id)));
+    if (linear.spec.saved.kind != SavedKind::original)
+      saved.insert(std::string(name_of(linear.spec.saved.quantizer.element_id)));
+  }
+  for (const std::string& storage : saved) kinds.push_back("saved_" + storage);
+  return kinds;
+}
+
 RunSetup run_setup(const RunPlanned& plan, Edges& edges, const std::vector<BoundEntry>& recording, Backend& backend,
                    const std::string& checkpoint_folder) {
   RunSetup setup;
@@ -160,7 +173,7 @@ RunSetup run_setup(const RunPlanned& plan, Edges& edges, const std::vector<Bound
   setup.gemms = gemm_rows(edges, plan.arithmetic,
                           backend.name() + (plan.arithmetic == Arithmetic::ieee ? " tiled 6x16" : " model"));
   setup.casts = cast_rows(edges);
-  setup.memory_kinds = {"weights", "gradients", "optimizer"};
+  setup.memory_kinds = memory_kinds(edges);
   setup.checkpoint_folder = checkpoint_folder;
   return setup;
 }

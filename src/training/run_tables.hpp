@@ -21,6 +21,10 @@ std::vector<CastRow> cast_rows(Edges& edges);
 /// Formats whose decode tables a reader of the run file may want.
 std::vector<FormatId> formats_in_use(Edges& edges);
 
+/// Kinds of bytes that a run reports: weights, gradients, optimizer, and what is saved between forward and backward by
+/// storage ("saved_e4m3").
+std::vector<std::string> memory_kinds(Edges& edges);
+
 /// The setup of the run file.
 RunSetup run_setup(const RunPlanned& plan, Edges& edges, const std::vector<BoundEntry>& recording, Backend& backend,
                    const std::string& checkpoint_folder);

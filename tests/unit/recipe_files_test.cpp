@@ -112,7 +112,12 @@ TEST(RecipeFiles, Nvfp4IsAsPublished) {
 TEST(RecipeFiles, Fp8BlockwiseRequantizesAttentionOutput) {
   const ResolvedRecipe r = on("fp8_blockwise", tiny());
   const LinearSpec& out = r.linear(1, Linear::attn_out);
-  EXPECT_EQ(out.gemm[2].b.source, FormSource::fprop);
+  EXPECT_EQ(out.gemm[2].b.source, FormSource::saved);
+  EXPECT_EQ(out.saved.kind, SavedKind::codes);
+  EXPECT_EQ(out.saved.quantizer, parse_quantizer("fp8_1x128,rule=absmax_pow2,element=e5m6"));
+  EXPECT_EQ(r.linear(1, Linear::fc2).saved.kind, SavedKind::recomputed);
+  EXPECT_EQ(r.linear(1, Linear::fc2).saved.quantizer, parse_quantizer("fp8_1x128"));
+  EXPECT_EQ(r.linear(1, Linear::fc1).saved.kind, SavedKind::original);
   EXPECT_EQ(out.gemm[2].b.quantizer, parse_quantizer("fp8_1x128,rule=absmax_pow2"));
   EXPECT_EQ(out.gemm[0].a.quantizer, parse_quantizer("fp8_1x128,rule=absmax_pow2"));
   EXPECT_EQ(out.gemm[0].b.quantizer, parse_quantizer("fp8_128x128"));

@@ -21,6 +21,7 @@ struct LinearEdges {
   LinearSpec spec;
   Site operand_sites[kGemmCount][kOperandCount];
   Site product_sites[kGemmCount];
+  Site saved_site;  ///< "layer.3/fc1/activation/saved": keys the random draws of saved codes
   std::vector<FormRequest> requests[kOperandCount];  ///< by operand: fprop, dgrad, wgrad as it takes part
   double uses_per_token = 1.0;
   std::int64_t out = 0;

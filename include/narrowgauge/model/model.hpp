@@ -6,6 +6,7 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <memory>
 #include <span>
 #include <vector>
@@ -64,8 +65,9 @@ class Model {
   /// wgrad. It changes no bit of a finite result, but for the sign of a weight gradient that underflows to zero.
   void set_row_alignment(std::int64_t rows) { row_alignment_ = rows; }
 
-  /// Bytes that the last training micro-batch kept for its backward pass.
-  std::int64_t saved_bytes() const { return saved_bytes_; }
+  /// Bytes that the last training micro-batch kept for its backward pass, by storage: "bf16", "f32", an element format
+  /// with its scales, "index".
+  const std::map<std::string, std::int64_t>& saved_bytes() const { return saved_bytes_; }
 
  private:
   struct Saved;
@@ -74,13 +76,20 @@ class Model {
   struct FeedForwardSaved;
 
   Tensor activation(OperandKind kind, std::int64_t cols, const Batch& batch);
-  Tensor linear(const StepContext& context, LinearEdges& edges, const Parameter& weight, const TensorForms& x,
+  /// Y of the layer; of x remains what the backward pass needs.
+  Tensor linear(const StepContext& context, LinearEdges& edges, const Parameter& weight, TensorForms& x,
                 OperandKind out, const RowGroups& weight_groups);
   /// dx = dy W into `dx`; the weight's gradient is accumulated.
   void linear_backward(const StepContext& context, LinearEdges& edges, Parameter& weight, const TensorForms& x,
                        const Tensor& dy, const TensorView& dx);
   TensorForms forms(const StepContext& context, LinearEdges& edges, Operand operand, const Tensor& x,
                     const RowGroups& groups);
+
+  /// saved.cpp: what the backward pass sees of x, the decoded codes or the original; codes of a tensor; the count.
+  Tensor seen_backward(const TensorForms& x);
+  std::shared_ptr<const QuantizedTensor> saved_codes(const StepContext& context, const LinearEdges& edges,
+                                                     const Tensor& x, const RowGroups& groups);
+  void count_saved(const Saved& saved);
 
   ForwardResult forward(const StepContext& context, const Batch& batch, Edges& edges, Saved& saved, bool with_backward);
   /// One linear layer of attention with its input's forms, and its backward.
@@ -120,7 +129,7 @@ class Model {
   Parameters parameters_;
   Tensor rope_table_;  // [context, rope_width] f32
   std::int64_t row_alignment_ = 32;
-  std::int64_t saved_bytes_ = 0;
+  std::map<std::string, std::int64_t> saved_bytes_;
 };
 
 }  // namespace ng

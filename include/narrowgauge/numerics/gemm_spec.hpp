@@ -44,8 +44,22 @@ enum class OperandKind : std::uint8_t { f32, bf16, quantized };
 
 /// The tensor that a form is made from. `original`: the unquantized tensor. `fprop`: the fprop form of the same tensor,
 /// decoded: and quantized again (`via = requantize`: double quantization on purpose), or used as it is (`via = direct`:
-/// the operand is the decoded codes in BF16 or FP32).
-enum class FormSource : std::uint8_t { original, fprop };
+/// the operand is the decoded codes in BF16 or FP32). `saved`: what the backward pass finds (SavedKind::codes), decoded
+/// and quantized again.
+enum class FormSource : std::uint8_t { original, fprop, saved };
+
+/// What is kept of a linear layer's input for the backward pass. `original`: its unquantized tensor or the form that
+/// wgrad wants. `codes`: codes of a quantizer of their own; every reader of the backward pass sees their decoded
+/// values. `recomputed`: nothing; codes of the output of the layer before it are kept (the input of SwiGLU), from which
+/// the backward pass computes it again.
+enum class SavedKind : std::uint8_t { original, codes, recomputed };
+
+struct SavedSpec {
+  SavedKind kind = SavedKind::original;
+  QuantizerSpec quantizer{};
+
+  friend constexpr bool operator==(const SavedSpec&, const SavedSpec&) = default;
+};
 
 /// Whether a form that is decoded codes has the residual of an outlier split added to it.
 enum class DecodedResidual : std::uint8_t { dropped, added };
@@ -101,6 +115,7 @@ struct GemmSpec {
 /// The three products of one linear layer.
 struct LinearSpec {
   GemmSpec gemm[kGemmCount]{};
+  SavedSpec saved{};
 
   friend constexpr bool operator==(const LinearSpec&, const LinearSpec&) = default;
 };

@@ -69,7 +69,10 @@ NG_ENUM_TABLE(Operand, {Operand::activation, "activation"}, {Operand::weight, "w
 NG_ENUM_TABLE(Orientation, {Orientation::row, "row"}, {Orientation::column, "column"});
 NG_ENUM_TABLE(OperandKind, {OperandKind::f32, "f32"}, {OperandKind::bf16, "bf16"},
               {OperandKind::quantized, "quantized"});
-NG_ENUM_TABLE(FormSource, {FormSource::original, "original"}, {FormSource::fprop, "fprop"});
+NG_ENUM_TABLE(FormSource, {FormSource::original, "original"}, {FormSource::fprop, "fprop"},
+              {FormSource::saved, "saved"});
+NG_ENUM_TABLE(SavedKind, {SavedKind::original, "original"}, {SavedKind::codes, "codes"},
+              {SavedKind::recomputed, "recomputed"});
 NG_ENUM_TABLE(Carrier, {Carrier::bf16, "bf16"}, {Carrier::e4m3, "e4m3"});
 NG_ENUM_TABLE(Compensate, {Compensate::none, "none"}, {Compensate::quantized, "quantized"},
               {Compensate::original, "original"});

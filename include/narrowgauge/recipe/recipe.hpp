@@ -15,7 +15,8 @@
 //   [gemm.wgrad]
 //   hadamard = { size = 16, signs = "te_fixed" }
 // Rules may also say `from` and `via` (which form is the source), `decode` (its codes as BF16 or FP32), `estimator` (of
-// weights); quantizers `outlier` and `scale.amax` (delayed scaling); products `accumulate`, `carrier`, `compensate`.
+// weights); `saved` what the backward pass finds of an activation; quantizers `outlier` and `scale.amax` (delayed
+// scaling); products `accumulate`, `carrier`, `compensate`.
 #pragma once
 
 #include <array>
@@ -74,6 +75,15 @@ struct RecipeRule {
   }
 };
 
+/// What is kept of the inputs of some linear layers for the backward pass.
+struct RecipeSaved {
+  std::array<bool, kLinearCount> linear{};
+  LayerSelector layers;
+  SavedSpec use;
+  std::string quantizer;
+  std::string place;
+};
+
 struct RecipeGemm {
   HadamardSpec hadamard{};
   Carrier carrier = Carrier::bf16;
@@ -110,6 +120,7 @@ struct Recipe {
   std::string origin;  ///< file, for messages
   std::string text;    ///< as given
   std::vector<RecipeRule> rules;
+  std::vector<RecipeSaved> saved;  ///< the first match wins; none: the original
   std::map<std::string, QuantizerSpec> quantizers;
   std::map<std::string, AmaxHistorySpec> amax_histories;  ///< of the quantizers with delayed scaling
   std::array<RecipeGemm, kGemmCount> gemm{};

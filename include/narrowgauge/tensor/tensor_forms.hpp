@@ -32,6 +32,8 @@ struct TensorForms {
   Tensor original;  ///< may be released once no form aliases it
   RowGroups groups;
   std::vector<Form> forms;
+  std::shared_ptr<const QuantizedTensor>
+      saved{};  ///< what the backward pass sees instead of the original, if it is there
 
   /// The form that `gemm` asked for, or nullptr.
   const Form* find(Gemm gemm) const {
