@@ -56,8 +56,9 @@ std::vector<std::string> ordered(const std::set<std::string>& present, const std
   return out;
 }
 
-constexpr std::array<const char*, 8> kLinears = {"attn_qkv", "attn_out", "dense_fc1",  "dense_fc2",
-                                                 "fc1",      "fc2",      "shared_fc1", "shared_fc2"};
+constexpr std::array<const char*, 13> kLinears = {"attn_qkv",  "attn_q",     "attn_q_a",  "attn_q_b",  "attn_kv_a",
+                                                  "attn_kv_b", "attn_out",   "dense_fc1", "dense_fc2", "fc1",
+                                                  "fc2",       "shared_fc1", "shared_fc2"};
 constexpr std::array<const char*, 3> kOperands = {"activation", "weight", "grad_output"};
 // An operand can be quantized for two products; the picture shows the one that the forward pass, or for a
 // gradient the data gradient, uses.
