@@ -8,6 +8,7 @@
 #include <algorithm>
 
 #include "fast/quantize_rows.hpp"
+#include "fast/quantize_tiles.hpp"
 #include "narrowgauge/base/check.hpp"
 #include "narrowgauge/quantize/four_over_six.hpp"
 #include "plain/plain_kernels.hpp"
@@ -15,6 +16,14 @@
 #include "runtime/device.hpp"
 
 namespace ng::cuda {
+
+namespace {
+
+void zero(const Buffer& buffer, cudaStream_t stream) {
+  NG_CUDA_CHECK(cudaMemsetAsync(buffer.data.get(), 0, buffer.bytes, stream));
+}
+
+}  // namespace
 
 std::vector<GroupExtent> group_extents(const RowGroups& groups, std::int64_t rows, std::int64_t tile_height) {
   std::vector<GroupExtent> extents;
@@ -108,10 +117,16 @@ QuantizePlan::QuantizePlan(const StepContext& context, const TensorView& x, cons
   copy_to_device(groups_.data.get(), extents.data(), extents.size() * sizeof(GroupExtent));
   job_.groups = groups_.as<GroupExtent>();
 
-  fast_ = choice == KernelChoice::fastest && fast::serves(job_, x.dtype);
+  if (choice == KernelChoice::fastest) {
+    if (fast::serves(job_, x.dtype))
+      path_ = KernelPath::rows;
+    else if (fast::tiles_serve(job_, x.dtype, extents))
+      path_ = KernelPath::tiles;
+    tiles_serve_ = fast::tiles_serve(job_, x.dtype, extents);
+  }
   if (needs_tensor_amax(spec.rule)) {
     known_amax_ = known_amax != nullptr;
-    fast_amax_ = choice == KernelChoice::fastest && fast_ && fast::serves_tensor_amax(job_);
+    flat_amax_ = path_ != KernelPath::plain && spec.hadamard.size == 0 && fast::serves_tensor_amax(job_);
     result_.tensor_scales = allocate(group_count * sizeof(float));
     job_.tensor_scales = result_.tensor_scales.as<float>();
     tensor_ = allocate(group_count * sizeof(TensorScale));
@@ -123,7 +138,7 @@ QuantizePlan::QuantizePlan(const StepContext& context, const TensorView& x, cons
       NG_CUDA_CHECK(cudaMemcpy(job_.group_amax, known_amax, known * sizeof(std::uint32_t), cudaMemcpyDeviceToDevice));
     }
   }
-  if (fast_) return;
+  if (path_ != KernelPath::plain) return;
   if (spec.hadamard.size != 0) {
     transformed_ = allocate(static_cast<std::size_t>(x.rows * x.cols) * sizeof(float));
     job_.transformed = transformed_.as<float>();
@@ -136,18 +151,34 @@ QuantizePlan::QuantizePlan(const StepContext& context, const TensorView& x, cons
   job_.nan_inputs = nan_inputs_.as<unsigned long long>();
 }
 
+void QuantizePlan::prepare(cudaStream_t stream, bool find_amax) {
+  if (!needs_tensor_amax(job_.spec.rule)) return;
+  if (!known_amax_ && find_amax) {
+    zero(group_amax_, stream);
+    if (flat_amax_)
+      fast::tensor_amax(job_, dtype_, stream);
+    else if (job_.orientation == Orientation::row)
+      fast::tiles_amax(&job_, nullptr, dtype_, stream);
+    else
+      fast::tiles_amax(nullptr, &job_, dtype_, stream);
+  }
+  plain::tensor_scales(job_, stream);
+}
+
 void QuantizePlan::run(cudaStream_t stream) {
-  const auto zero = [&](const Buffer& buffer) { NG_CUDA_CHECK(cudaMemsetAsync(buffer.data.get(), 0, buffer.bytes, stream)); };
-  const bool two_level = needs_tensor_amax(job_.spec.rule);
-  if (two_level && !known_amax_) zero(group_amax_);
-  if (fast_) {
-    if (two_level) {
-      if (!known_amax_) fast::tensor_amax(job_, dtype_, stream);
-      plain::tensor_scales(job_, stream);
-    }
+  if (path_ == KernelPath::rows) {
+    prepare(stream, true);
     fast::quantize_rows(job_, dtype_, stream);
     return;
   }
+  if (path_ == KernelPath::tiles) {
+    prepare(stream, true);
+    const bool row_form = job_.orientation == Orientation::row;
+    fast::quantize_tiles(row_form ? &job_ : nullptr, row_form ? nullptr : &job_, dtype_, stream);
+    return;
+  }
+  const bool two_level = needs_tensor_amax(job_.spec.rule);
+  if (two_level && !known_amax_) zero(group_amax_, stream);
   QuantizeJob job = job_;
   Dtype dtype = dtype_;
   if (job.transformed != nullptr) {
@@ -156,8 +187,8 @@ void QuantizePlan::run(cudaStream_t stream) {
     job.stride = job.cols;
     dtype = Dtype::f32;
   }
-  zero(tile_amax_);
-  zero(nan_inputs_);
+  zero(tile_amax_, stream);
+  zero(nan_inputs_, stream);
   plain::tile_amax(job, dtype, stream);
   if (two_level) {
     if (!known_amax_) plain::group_amax(job, stream);
@@ -165,6 +196,43 @@ void QuantizePlan::run(cudaStream_t stream) {
   }
   if (job.spec.scale_format != ScaleFormat::none) plain::tile_scales(job, dtype, stream);
   plain::encode(job, dtype, stream);
+}
+
+RowAndColumnPlan::RowAndColumnPlan(QuantizePlan row, QuantizePlan column)
+    : row_(std::move(row)), column_(std::move(column)) {
+  NG_CHECK(row_.job_.orientation == Orientation::row && column_.job_.orientation == Orientation::column);
+  NG_CHECK(row_.job_.source == column_.job_.source);
+  together_ = row_.path_ != KernelPath::plain && column_.path_ == KernelPath::tiles && row_.tiles_serve_ &&
+              fast::tiles_serve_together(row_.job_, column_.job_);
+}
+
+void RowAndColumnPlan::run(cudaStream_t stream) {
+  if (!together_) {
+    row_.run(stream);
+    column_.run(stream);
+    return;
+  }
+  // A transform of one form alone leaves two amaxes to find, from one read; without any they are the same one.
+  const bool two_level = needs_tensor_amax(row_.job_.spec.rule);
+  const bool find_row = two_level && !row_.known_amax_;
+  const bool find_column = two_level && !column_.known_amax_;
+  const bool same = row_.job_.spec.hadamard == column_.job_.spec.hadamard && row_.job_.spec.hadamard.size == 0;
+  if (find_row && find_column && same) {
+    row_.prepare(stream, true);
+    NG_CUDA_CHECK(cudaMemcpyAsync(column_.group_amax_.data.get(), row_.group_amax_.data.get(), row_.group_amax_.bytes,
+                                  cudaMemcpyDeviceToDevice, stream));
+    column_.prepare(stream, false);
+  } else if (find_row && find_column) {
+    zero(row_.group_amax_, stream);
+    zero(column_.group_amax_, stream);
+    fast::tiles_amax(&row_.job_, &column_.job_, row_.dtype_, stream);
+    row_.prepare(stream, false);
+    column_.prepare(stream, false);
+  } else {
+    row_.prepare(stream, find_row);
+    column_.prepare(stream, find_column);
+  }
+  fast::quantize_tiles(&row_.job_, &column_.job_, row_.dtype_, stream);
 }
 
 QuantizedTensor QuantizePlan::result() {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// A quantization made ready: shapes checked, memory allocated, kernels chosen; then run any number of times. The result's
-// layout is that of the CPU backend, byte for byte.
+// A quantization made ready: shapes checked, memory allocated, kernels chosen; then run any number of times. The
+// result's layout is that of the CPU backend, byte for byte.
 #pragma once
 
 #include <cstdint>
@@ -20,37 +20,64 @@ namespace ng::cuda {
 enum class KernelChoice : std::uint8_t { fastest, plain };
 
 /// Group extents, and the tiles that start in them, of `rows` original rows with tiles `tile_height` high (0 = whole).
-[[nodiscard]] std::vector<GroupExtent> group_extents(const RowGroups& groups, std::int64_t rows, std::int64_t tile_height);
+[[nodiscard]] std::vector<GroupExtent> group_extents(const RowGroups& groups, std::int64_t rows,
+                                                     std::int64_t tile_height);
 
-/// Shapes, placement and tile counts of a job, and of the result; all pointers still empty. LogicError for what no kernel
-/// can do: another dtype than f32 and bf16, a Hadamard size that does not divide, four_over_six tiles above 16 lines.
+/// Shapes, placement and tile counts of a job, and of the result; all pointers still empty. LogicError for what no
+/// kernel can do: another dtype than f32 and bf16, a Hadamard size that does not divide, four_over_six tiles above 16
+/// lines.
 [[nodiscard]] QuantizeJob describe_job(const StepContext& context, const TensorView& x, const RowGroups& groups,
                                        const QuantizerSpec& spec, Orientation orientation, const Site& site);
 [[nodiscard]] QuantizedTensor describe_result(const QuantizeJob& job, const RowGroups& groups);
+
+/// Which kernels a plan takes.
+enum class KernelPath : std::uint8_t { plain, rows, tiles };
 
 class QuantizePlan {
  public:
   /// `known_amax`: device memory, FP32 magnitude bits of each group (the first alone where the spec's tensor scope is
   /// whole), for two-level formats; nullptr: found from x.
   QuantizePlan(const StepContext& context, const TensorView& x, const RowGroups& groups, const QuantizerSpec& spec,
-               Orientation orientation, const Site& site, KernelChoice choice, const std::uint32_t* known_amax = nullptr);
+               Orientation orientation, const Site& site, KernelChoice choice,
+               const std::uint32_t* known_amax = nullptr);
 
   /// Launches every kernel of the quantization; asynchronous on `stream`.
   void run(CUstream_st* stream);
 
-  [[nodiscard]] bool uses_fast_kernel() const { return fast_; }
+  [[nodiscard]] KernelPath path() const { return path_; }
 
   /// The result of the last run, complete on return. MachineError when a kernel failed.
   [[nodiscard]] QuantizedTensor result();
 
  private:
+  friend class RowAndColumnPlan;
+  /// What comes before the codes: zeroed workspaces, and for two-level formats the tensor scales.
+  void prepare(CUstream_st* stream, bool find_amax);
+
   QuantizeJob job_{};
   QuantizedTensor result_{};
   Dtype dtype_;
-  bool fast_ = false;
-  bool fast_amax_ = false;
+  KernelPath path_ = KernelPath::plain;
+  bool tiles_serve_ = false;
+  bool flat_amax_ = false;
   bool known_amax_ = false;
   Buffer groups_, transformed_, tile_amax_, group_amax_, tensor_, tiles_, nan_inputs_;
+};
+
+/// Both forms of one tensor: from one read where a fast kernel serves the pair, otherwise one after the other.
+class RowAndColumnPlan {
+ public:
+  /// Two plans on the same tensor, one of each orientation.
+  RowAndColumnPlan(QuantizePlan row, QuantizePlan column);
+
+  void run(CUstream_st* stream);
+  [[nodiscard]] bool from_one_read() const { return together_; }
+  [[nodiscard]] QuantizedTensor row() { return row_.result(); }
+  [[nodiscard]] QuantizedTensor column() { return column_.result(); }
+
+ private:
+  QuantizePlan row_, column_;
+  bool together_;
 };
 
 }  // namespace ng::cuda

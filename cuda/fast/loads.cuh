@@ -66,7 +66,9 @@ struct FloatElements {
     }
     return largest;
   }
-  __device__ float element(int i) const { return float_of(word(i)); }
+  __device__ float element(int i) const {
+    return float_of(word(i));
+  }
 };
 
 }  // namespace ng::cuda::fast

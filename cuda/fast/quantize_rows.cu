@@ -8,65 +8,24 @@
 #include <cuda_fp8.h>
 
 #include "fast/loads.cuh"
+#include "fast/packed_e2m1.cuh"
+#include "fast/scales.cuh"
+#include "fast/served_specs.hpp"
 #include "narrowgauge/base/error.hpp"
-#include "narrowgauge/quantize/encode_span.hpp"
 #include "runtime/launch.cuh"
 
 namespace ng::cuda::fast {
 
 namespace {
 
-/// A spec as compile-time constants. What is not named here is the default of QuantizerSpec, or read at run time.
-template <FormatId kElementId, ScaleFormat kScaleFormat, ScaleRule kScaleRule, int kTileCols, ZeroSign kZero>
-struct RowSpec {
-  static constexpr FormatId kId = kElementId;
-  static constexpr ScaleFormat kScale = kScaleFormat;
-  static constexpr ScaleRule kRule = kScaleRule;
-  static constexpr int kTile = kTileCols;
-  static constexpr ZeroSign kZeroSign = kZero;
-};
-
-using Mxfp4 = RowSpec<FormatId::e2m1, ScaleFormat::e8m0, ScaleRule::floor, 32, ZeroSign::keep>;
-using Mxfp4Rceil = RowSpec<FormatId::e2m1, ScaleFormat::e8m0, ScaleRule::rceil, 32, ZeroSign::keep>;
-using Mxfp8 = RowSpec<FormatId::e4m3, ScaleFormat::e8m0, ScaleRule::floor, 32, ZeroSign::keep>;
-using Mxfp8Rceil = RowSpec<FormatId::e4m3, ScaleFormat::e8m0, ScaleRule::rceil, 32, ZeroSign::keep>;
-using Mxfp8E5m2 = RowSpec<FormatId::e5m2, ScaleFormat::e8m0, ScaleRule::floor, 32, ZeroSign::keep>;
-using Nvfp4 = RowSpec<FormatId::e2m1, ScaleFormat::e4m3, ScaleRule::te_v2_14, 16, ZeroSign::exact_positive>;
-using Nvfp4KeepZero = RowSpec<FormatId::e2m1, ScaleFormat::e4m3, ScaleRule::te_v2_14, 16, ZeroSign::keep>;
-using Fp8Block = RowSpec<FormatId::e4m3, ScaleFormat::f32, ScaleRule::absmax, 128, ZeroSign::keep>;
-using Fp8BlockPow2 = RowSpec<FormatId::e4m3, ScaleFormat::f32, ScaleRule::absmax_pow2, 128, ZeroSign::keep>;
-
-template <class Spec>
-bool matches(const QuantizerSpec& spec) {
-  return spec.element_id == Spec::kId && spec.element == format_of(Spec::kId) && spec.scale_format == Spec::kScale &&
-         spec.rule == Spec::kRule && spec.tile_rows == 1 && spec.tile_cols == Spec::kTile &&
-         spec.cast.zero_sign == Spec::kZeroSign;
-}
-
-/// Calls visit(Spec{}) for the served spec that `spec` is; false when there is none.
-template <class Visit>
-bool visit_spec(const QuantizerSpec& spec, const Visit& visit) {
-  const auto one = [&]<class Spec>(Spec candidate) {
-    if (!matches<Spec>(spec)) return false;
-    visit(candidate);
-    return true;
-  };
-  return one(Mxfp4{}) || one(Mxfp4Rceil{}) || one(Mxfp8{}) || one(Mxfp8Rceil{}) || one(Mxfp8E5m2{}) || one(Nvfp4{}) ||
-         one(Nvfp4KeepZero{}) || one(Fp8Block{}) || one(Fp8BlockPow2{});
-}
-
 /// The codes of eight elements, first lowest: one word of nibbles.
 template <class Spec, class Elements>
 __device__ std::uint32_t eight_nibbles(const Elements& x, int first, float factor) {
-  constexpr Inputs kInputs = Spec::kZeroSign == ZeroSign::keep ? Inputs::plain : Inputs::plain_exact_positive;
-  std::uint32_t word = 0;
+  std::uint32_t pair[4];
 #pragma unroll
-  for (int i = 7; i >= 0; --i) {
-    const std::uint32_t code = encode_branchless<OneLane, Spec::kId, Rounding::nearest_even, kInputs>(
-        SpecialCodes{}, 0, bits_of(mul_rn(x.element(first + i), factor)), 0u);
-    word = word << 4 | code;
-  }
-  return word;
+  for (int i = 0; i < 4; ++i)
+    pair[i] = bf16_pair_to_odd(mul_rn(x.element(first + i), factor), mul_rn(x.element(first + i + 4), factor));
+  return e2m1_nearest<Spec::kZeroSign>(pair);
 }
 
 /// The codes of four elements, first lowest: one word of bytes, by the hardware's saturating conversion.
@@ -112,7 +71,7 @@ __global__ void __launch_bounds__(kThreadsPerBlock) quantize_rows_kernel(const _
   spec.infinite_scale_code = job.spec.infinite_scale_code;
   spec.amax_floor = job.spec.amax_floor;
   const TensorScale tensor = Spec::kScale == ScaleFormat::e4m3 ? job.tensor[0] : TensorScale{};
-  const TileScale scale = tile_scale(spec, amax, tensor);
+  const TileScale scale = scale_of<Spec>(spec, amax, tensor);
   if (unit % kLanes == 0) {
     if constexpr (Spec::kScale == ScaleFormat::f32)
       static_cast<float*>(job.scales)[unit / kLanes] = float_of(scale.code);
@@ -120,7 +79,7 @@ __global__ void __launch_bounds__(kThreadsPerBlock) quantize_rows_kernel(const _
       static_cast<std::uint8_t*>(job.scales)[unit / kLanes] = static_cast<std::uint8_t>(scale.code);
   }
 
-  constexpr int kBits = bit_count(kFormatOf<Spec::kId>) <= 4 ? 4 : 8;
+  constexpr int kBits = Spec::kBits;
   constexpr int kWords = kElements * kBits / 32;
   std::uint32_t words[kWords];
   if (amax < kInfinityBits && is_finite_bits(bits_of(scale.encode))) {

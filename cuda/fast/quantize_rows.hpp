@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Row forms at memory speed: amax, scale and codes from one read, 16-byte accesses, sixteen elements a thread. Serves the
-// tiles and rules that training uses; everything else stays with the plain kernels. Byte-equal to them (tests/parity).
+// Row forms at memory speed: amax, scale and codes from one read, 16-byte accesses, sixteen elements a thread. Serves
+// the tiles and rules that training uses; everything else stays with the plain kernels. Byte-equal to them
+// (tests/parity).
 #pragma once
 
 #include "narrowgauge/tensor/dtype.hpp"
@@ -11,8 +12,8 @@ struct CUstream_st;
 
 namespace ng::cuda::fast {
 
-/// Whether quantize_rows serves this job: a row form of a contiguous, 16-byte aligned tensor whose rows are whole tiles,
-/// no Hadamard, nearest even, saturating, and one of the specs in quantize_rows.cu.
+/// Whether quantize_rows serves this job: a row form of a contiguous, 16-byte aligned tensor whose rows are whole
+/// tiles, no Hadamard, nearest even, saturating, and one of the specs in quantize_rows.cu.
 [[nodiscard]] bool serves(const QuantizeJob& job, Dtype source);
 
 /// job.codes and job.scales from the source (and, for two-level formats, job.tensor) in one pass.

@@ -34,4 +34,26 @@ void launch(const char* name, void (*kernel)(Parameters...), std::int64_t thread
   if (status != cudaSuccess) call_failed(status, name, __FILE__, __LINE__);
 }
 
+/// Runs `kernel`, which walks over `pieces` of work by the grid, in as many blocks of 256 threads and `shared_bytes` of
+/// dynamic shared memory as the GPU holds at once, or fewer; nothing for 0 pieces.
+template <class... Parameters, class... Arguments>
+void launch_resident(const char* name, void (*kernel)(Parameters...), std::int64_t pieces, int shared_bytes,
+                     cudaStream_t stream, const Arguments&... arguments) {
+  if (pieces <= 0) return;
+  int device = 0;
+  int multiprocessors = 0;
+  int per_multiprocessor = 0;
+  NG_CUDA_CHECK(cudaGetDevice(&device));
+  NG_CUDA_CHECK(cudaDeviceGetAttribute(&multiprocessors, cudaDevAttrMultiProcessorCount, device));
+  NG_CUDA_CHECK(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, shared_bytes));
+  NG_CUDA_CHECK(cudaOccupancyMaxActiveBlocksPerMultiprocessor(&per_multiprocessor, kernel, kThreadsPerBlock,
+                                                              static_cast<std::size_t>(shared_bytes)));
+  if (per_multiprocessor < 1) throw MachineError(std::string("kernel ") + name + " does not fit this GPU");
+  const std::int64_t most = static_cast<std::int64_t>(multiprocessors) * per_multiprocessor;
+  kernel<<<static_cast<unsigned>(pieces < most ? pieces : most), kThreadsPerBlock, static_cast<unsigned>(shared_bytes),
+           stream>>>(arguments...);
+  const cudaError_t status = cudaGetLastError();
+  if (status != cudaSuccess) call_failed(status, name, __FILE__, __LINE__);
+}
+
 }  // namespace ng::cuda

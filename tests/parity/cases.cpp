@@ -32,7 +32,7 @@ struct Shape {
   std::int64_t rows;
   std::int64_t cols;
 };
-constexpr Shape kShapes[] = {{1, 1},   {3, 5},   {7, 33},    {16, 16},  {32, 128}, {33, 127}, {64, 64},  {129, 257},
+constexpr Shape kShapes[] = {{1, 1},     {3, 5},    {7, 33},   {16, 16},  {32, 128}, {33, 127}, {64, 64}, {129, 257},
                              {128, 256}, {5, 1000}, {257, 48}, {16, 512}, {0, 8},    {8, 0},    {31, 160}};
 constexpr std::int64_t kShapeCount = sizeof(kShapes) / sizeof(kShapes[0]);
 
@@ -78,8 +78,9 @@ void choose_rest(Draws& draws, ParityCase& c) {
   const std::int16_t size = kSizes[draws.below(4)];
   if (draws.one_in(3) && along % size == 0) {
     c.spec.hadamard.size = size;
-    c.spec.hadamard.signs = size == 16 && draws.one_in(2) ? HadamardSigns::te_fixed
-                                                          : (draws.one_in(2) ? HadamardSigns::seeded : HadamardSigns::none);
+    c.spec.hadamard.signs = size == 16 && draws.one_in(2)
+                                ? HadamardSigns::te_fixed
+                                : (draws.one_in(2) ? HadamardSigns::seeded : HadamardSigns::none);
     c.spec.hadamard.order = draws.one_in(3) ? HadamardOrder::serial : HadamardOrder::butterfly;
     c.spec.hadamard.result = draws.one_in(2) ? HadamardResult::f32 : HadamardResult::bf16;
   }
@@ -91,10 +92,9 @@ struct RoundingChoice {
   Rounding rounding;
   std::uint8_t bits;
 };
-constexpr RoundingChoice kRoundings[] = {{Rounding::nearest_even, 0}, {Rounding::nearest_away, 0},
-                                         {Rounding::toward_zero, 0},  {Rounding::half_up, 0},
-                                         {Rounding::stochastic, 8},   {Rounding::stochastic, 16},
-                                         {Rounding::stochastic, 32}};
+constexpr RoundingChoice kRoundings[] = {
+    {Rounding::nearest_even, 0}, {Rounding::nearest_away, 0}, {Rounding::toward_zero, 0}, {Rounding::half_up, 0},
+    {Rounding::stochastic, 8},   {Rounding::stochastic, 16},  {Rounding::stochastic, 32}};
 
 std::string spec_text(const QuantizerSpec& s) {
   std::ostringstream out;
@@ -111,22 +111,28 @@ std::uint32_t element(Fill fill, const RandomStream& stream, std::uint64_t i) {
   const PhiloxBlock b = random_block(stream, i);
   const float normal = static_cast<float>(normal_from_bits(b.word[0], b.word[1]));
   switch (fill) {
-    case Fill::normal: return bits_of(normal);
+    case Fill::normal:
+      return bits_of(normal);
     case Fill::wide: {  // exponents over the whole range, finite
       const std::uint32_t bits = b.word[0] & ~0x7f800000u;
       return bits | (b.word[1] % 255u) << 23;
     }
     case Fill::special: {
-      constexpr std::uint32_t kSpecials[] = {0u,          0x80000000u, 0x7f800000u, 0xff800000u, 0x7fc00000u, 0xffc00000u,
-                                             0x7f800001u, 0xffbfffffu, 1u,          0x80000001u, 0x007fffffu, 0x00800000u,
-                                             0x7f7fffffu, 0xff7fffffu, 0x3f800000u, 0xbf800000u};
+      constexpr std::uint32_t kSpecials[] = {
+          0u, 0x80000000u, 0x7f800000u, 0xff800000u, 0x7fc00000u, 0xffc00000u, 0x7f800001u, 0xffbfffffu,
+          1u, 0x80000001u, 0x007fffffu, 0x00800000u, 0x7f7fffffu, 0xff7fffffu, 0x3f800000u, 0xbf800000u};
       return b.word[2] % 97u == 0 ? kSpecials[b.word[3] % 16u] : bits_of(normal);
     }
-    case Fill::ties: return bits_of(static_cast<float>(static_cast<int>(b.word[0] % 65u) - 32) * 0.125f);
-    case Fill::tiny: return bits_of(normal * 0x1p-126f * ((b.word[2] & 1u) != 0 ? 1.0f : 0x1p-8f));
-    case Fill::huge: return magnitude_bits(normal) > 0x40000000u ? bits_of(normal) : bits_of(normal * 0x1p126f);
-    case Fill::zero: return (b.word[0] & 1u) << 31;
-    case Fill::every_bf16: return static_cast<std::uint32_t>(i & 0xffffu) << 16;
+    case Fill::ties:
+      return bits_of(static_cast<float>(static_cast<int>(b.word[0] % 65u) - 32) * 0.125f);
+    case Fill::tiny:
+      return bits_of(normal * 0x1p-126f * ((b.word[2] & 1u) != 0 ? 1.0f : 0x1p-8f));
+    case Fill::huge:
+      return magnitude_bits(normal) > 0x40000000u ? bits_of(normal) : bits_of(normal * 0x1p126f);
+    case Fill::zero:
+      return (b.word[0] & 1u) << 31;
+    case Fill::every_bf16:
+      return static_cast<std::uint32_t>(i & 0xffffu) << 16;
   }
   return 0;
 }
@@ -190,8 +196,8 @@ std::vector<ParityCase> catalogue_cases() {
       add(spec, true);
     }
   }
-  for (const ScaleRule rule : {ScaleRule::te_v2_14, ScaleRule::te_v2_13, ScaleRule::nvfp4_paper, ScaleRule::four_over_six,
-                               ScaleRule::ao_one_level, ScaleRule::ao_two_level}) {
+  for (const ScaleRule rule : {ScaleRule::te_v2_14, ScaleRule::te_v2_13, ScaleRule::nvfp4_paper,
+                               ScaleRule::four_over_six, ScaleRule::ao_one_level, ScaleRule::ao_two_level}) {
     for (const int tile_rows : {1, 16}) {
       QuantizerSpec spec = preset_literals::scaled(FormatId::e2m1, ScaleFormat::e4m3, rule, tile_rows, 16);
       spec.cast.nan = NanChoice::zero;
@@ -294,6 +300,68 @@ std::vector<ParityCase> fast_cases() {
   return cases;
 }
 
+std::vector<ParityCase> tile_cases() {
+  std::vector<ParityCase> cases;
+  std::uint32_t number = 3u << 21;
+  constexpr Shape kMultiples[] = {{32, 32}, {160, 96}, {288, 416}};
+  const auto add = [&](const QuantizerSpec& spec, Orientation orientation, bool transform, bool stochastic) {
+    for (const Shape& shape : kMultiples)
+      for (const Dtype dtype : {Dtype::bf16, Dtype::f32})
+        for (int fill = 0; fill <= kFillCount; ++fill) {
+          if (dtype == Dtype::f32 && (transform || stochastic)) continue;
+          if (dtype == Dtype::f32 && orientation == Orientation::row && spec.tile_cols > 64) continue;
+          Draws draws(++number);
+          ParityCase c;
+          c.spec = spec;
+          c.rows = shape.rows;
+          c.cols = shape.cols;
+          c.stride = shape.cols + (draws.one_in(3) ? 8 * draws.below(5) : 0);
+          c.orientation = orientation;
+          c.dtype = dtype;
+          c.fill = static_cast<Fill>(fill);
+          choose_placement(draws, c);
+          if (transform) {
+            c.spec.hadamard.size = 16;
+            c.spec.hadamard.signs = draws.one_in(2) ? HadamardSigns::te_fixed : HadamardSigns::seeded;
+          }
+          if (stochastic) {
+            c.spec.cast.rounding = Rounding::stochastic;
+            c.spec.cast.random_bits = 8;
+            c.placement.cols = (c.placement.cols + 15) / 16 * 16;
+            c.placement.col0 = c.placement.col0 / 16 * 16;
+          }
+          c.spec.tensor_scope = draws.one_in(2) ? TensorScope::whole : TensorScope::group;
+          const std::int64_t unit = orientation == Orientation::column && spec.tile_cols == 128 ? 128 : 32;
+          if (draws.one_in(2)) c.groups = ragged_groups(draws, c.rows, unit);
+          cases.push_back(std::move(c));
+        }
+  };
+  const auto preset = [&](const char* name, ScaleRule rule, ZeroSign zero_sign) {
+    for (const NamedQuantizer& p : quantizer_presets()) {
+      if (std::string(p.name) != name) continue;
+      QuantizerSpec spec = p.spec;
+      spec.rule = rule;
+      spec.cast.zero_sign = zero_sign;
+      const bool four_bits = bit_count(spec.element) == 4;
+      for (const Orientation orientation : {Orientation::column, Orientation::row})
+        for (const bool transform : {false, true})
+          for (const bool stochastic : {false, true})
+            if (!stochastic || four_bits) add(spec, orientation, transform, stochastic);
+    }
+  };
+  preset("mxfp4", ScaleRule::floor, ZeroSign::keep);
+  preset("mxfp4", ScaleRule::rceil, ZeroSign::keep);
+  preset("mxfp8_e4m3", ScaleRule::floor, ZeroSign::keep);
+  preset("mxfp8_e4m3", ScaleRule::rceil, ZeroSign::keep);
+  preset("mxfp8_e5m2", ScaleRule::floor, ZeroSign::keep);
+  preset("nvfp4", ScaleRule::te_v2_14, ZeroSign::exact_positive);
+  preset("nvfp4", ScaleRule::te_v2_14, ZeroSign::keep);
+  preset("fp8_1x128", ScaleRule::absmax, ZeroSign::keep);
+  preset("fp8_1x128", ScaleRule::absmax_pow2, ZeroSign::keep);
+  name_cases(cases, "tiles");
+  return cases;
+}
+
 std::vector<ParityCase> reduced_cases() {
   std::vector<ParityCase> cases;
   const auto take = [&](std::vector<ParityCase> from, std::size_t every, std::int64_t most) {
@@ -303,6 +371,7 @@ std::vector<ParityCase> reduced_cases() {
   take(catalogue_cases(), 37, 20000);
   take(preset_cases(), 29, 20000);
   take(fast_cases(), 7, 20000);
+  take(tile_cases(), 61, 40000);
   return cases;
 }
 

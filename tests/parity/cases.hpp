@@ -50,6 +50,9 @@ struct ParityCase {
 /// Row forms that the fast kernels serve, on larger tensors; `served` specs and their choices.
 [[nodiscard]] std::vector<ParityCase> fast_cases();
 
+/// What quantize_tiles serves: both orientations, transforms, stochastic rounding, row groups.
+[[nodiscard]] std::vector<ParityCase> tile_cases();
+
 /// A few small cases of each kind, for slow instruments.
 [[nodiscard]] std::vector<ParityCase> reduced_cases();
 

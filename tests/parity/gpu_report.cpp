@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Speeds of the kernels on this GPU, as shares of a copy of the same tensor measured in the same run, and the report of a
-// parity run: gpu_report --out FILE [--tests GTEST.json] [--revision TEXT] [--driver TEXT] [--check NAME=RESULT]...
+// Speeds of the kernels on this GPU, as shares of a copy of the same tensor measured in the same run, and the report of
+// a parity run: gpu_report --out FILE [--tests GTEST.json] [--revision TEXT] [--driver TEXT] [--check NAME=RESULT]...
 // Bytes by definition: inputs once, outputs once; a tensor's own amax is a second read, counted as one.
 #include <cuda_runtime_api.h>
 
@@ -51,29 +51,58 @@ double median_ms(const std::function<void()>& work, int repeats) {
   return static_cast<double>(times[times.size() / 2]);
 }
 
+enum class Forms : std::uint8_t { row, column, both };
+
 struct Entry {
   const char* name;
   const char* preset;
   ScaleRule rule;
   Dtype dtype;
   bool known_amax;
-  KernelChoice choice;
+  KernelChoice choice = KernelChoice::fastest;
+  Forms forms = Forms::row;
+  bool transform = false;  ///< of a single form; of both forms the column's
+  bool stochastic = false;
 };
 
+constexpr Entry entry(const char* name, const char* preset, ScaleRule rule, bool known, Forms forms,
+                      bool transform = false, bool stochastic = false) {
+  return {name, preset, rule, Dtype::bf16, known, KernelChoice::fastest, forms, transform, stochastic};
+}
+
+constexpr ScaleRule kTe = ScaleRule::te_v2_14;
 constexpr Entry kEntries[] = {
-    {"mxfp4 bf16", "mxfp4", ScaleRule::floor, Dtype::bf16, false, KernelChoice::fastest},
-    {"mxfp4 rceil bf16", "mxfp4", ScaleRule::rceil, Dtype::bf16, false, KernelChoice::fastest},
-    {"mxfp4 f32", "mxfp4", ScaleRule::floor, Dtype::f32, false, KernelChoice::fastest},
-    {"mxfp8_e4m3 bf16", "mxfp8_e4m3", ScaleRule::floor, Dtype::bf16, false, KernelChoice::fastest},
-    {"mxfp8_e5m2 bf16", "mxfp8_e5m2", ScaleRule::floor, Dtype::bf16, false, KernelChoice::fastest},
-    {"nvfp4 known amax bf16", "nvfp4", ScaleRule::te_v2_14, Dtype::bf16, true, KernelChoice::fastest},
-    {"nvfp4 own amax bf16", "nvfp4", ScaleRule::te_v2_14, Dtype::bf16, false, KernelChoice::fastest},
-    {"nvfp4 known amax f32", "nvfp4", ScaleRule::te_v2_14, Dtype::f32, true, KernelChoice::fastest},
-    {"fp8_1x128 bf16", "fp8_1x128", ScaleRule::absmax, Dtype::bf16, false, KernelChoice::fastest},
-    {"fp8_1x128 pow2 bf16", "fp8_1x128", ScaleRule::absmax_pow2, Dtype::bf16, false, KernelChoice::fastest},
-    {"fp8_1x128 f32", "fp8_1x128", ScaleRule::absmax, Dtype::f32, false, KernelChoice::fastest},
+    {"mxfp4 bf16", "mxfp4", ScaleRule::floor, Dtype::bf16, false},
+    {"mxfp4 rceil bf16", "mxfp4", ScaleRule::rceil, Dtype::bf16, false},
+    {"mxfp4 f32", "mxfp4", ScaleRule::floor, Dtype::f32, false},
+    {"mxfp8_e4m3 bf16", "mxfp8_e4m3", ScaleRule::floor, Dtype::bf16, false},
+    {"mxfp8_e5m2 bf16", "mxfp8_e5m2", ScaleRule::floor, Dtype::bf16, false},
+    {"nvfp4 known amax bf16", "nvfp4", kTe, Dtype::bf16, true},
+    {"nvfp4 own amax bf16", "nvfp4", kTe, Dtype::bf16, false},
+    {"nvfp4 known amax f32", "nvfp4", kTe, Dtype::f32, true},
+    {"fp8_1x128 bf16", "fp8_1x128", ScaleRule::absmax, Dtype::bf16, false},
+    {"fp8_1x128 pow2 bf16", "fp8_1x128", ScaleRule::absmax_pow2, Dtype::bf16, false},
+    {"fp8_1x128 f32", "fp8_1x128", ScaleRule::absmax, Dtype::f32, false},
+    entry("mxfp4 column", "mxfp4", ScaleRule::floor, false, Forms::column),
+    entry("mxfp8_e4m3 column", "mxfp8_e4m3", ScaleRule::floor, false, Forms::column),
+    entry("nvfp4 known amax column", "nvfp4", kTe, true, Forms::column),
+    entry("fp8_1x128 column", "fp8_1x128", ScaleRule::absmax, false, Forms::column),
+    entry("mxfp4 both", "mxfp4", ScaleRule::floor, false, Forms::both),
+    entry("mxfp8_e4m3 both", "mxfp8_e4m3", ScaleRule::floor, false, Forms::both),
+    entry("nvfp4 known amax both", "nvfp4", kTe, true, Forms::both),
+    entry("nvfp4 own amax both", "nvfp4", kTe, false, Forms::both),
+    entry("fp8_1x128 both", "fp8_1x128", ScaleRule::absmax, false, Forms::both),
+    entry("mxfp4 hadamard", "mxfp4", ScaleRule::floor, false, Forms::row, true),
+    entry("nvfp4 known amax hadamard", "nvfp4", kTe, true, Forms::row, true),
+    entry("nvfp4 known amax hadamard column", "nvfp4", kTe, true, Forms::column, true),
+    entry("mxfp4 stochastic", "mxfp4", ScaleRule::floor, false, Forms::row, false, true),
+    entry("nvfp4 known amax stochastic", "nvfp4", kTe, true, Forms::row, false, true),
+    entry("nvfp4 known amax hadamard stochastic", "nvfp4", kTe, true, Forms::row, true, true),
+    entry("nvfp4 known amax hadamard stochastic column", "nvfp4", kTe, true, Forms::column, true, true),
+    entry("nvfp4 known amax gradient: row, column with hadamard, stochastic", "nvfp4", kTe, true, Forms::both, true,
+          true),
     {"mxfp4 bf16, plain kernels", "mxfp4", ScaleRule::floor, Dtype::bf16, false, KernelChoice::plain},
-    {"nvfp4 own amax bf16, plain kernels", "nvfp4", ScaleRule::te_v2_14, Dtype::bf16, false, KernelChoice::plain},
+    {"nvfp4 own amax bf16, plain kernels", "nvfp4", kTe, Dtype::bf16, false, KernelChoice::plain},
 };
 
 QuantizerSpec spec_of(const Entry& entry) {
@@ -99,32 +128,60 @@ Json measure_rates() {
   Json rates = Json::array();
   const auto copy_rate = [&](const Buffer& from, const char* name) {
     const Buffer to = cuda::allocate(from.bytes);
-    const double ms = median_ms([&] {
-      NG_CUDA_CHECK(cudaMemcpyAsync(to.data.get(), from.data.get(), from.bytes, cudaMemcpyDeviceToDevice, nullptr));
-    }, 20);
+    const double ms = median_ms(
+        [&] {
+          NG_CUDA_CHECK(cudaMemcpyAsync(to.data.get(), from.data.get(), from.bytes, cudaMemcpyDeviceToDevice, nullptr));
+        },
+        20);
     const double rate = 2.0 * static_cast<double>(from.bytes) / ms * 1e-6;
-    std::printf("%-36s %9.3f ms %8.1f GB/s\n", name, ms, rate);
-    rates.push_back(Json::object({{"kernel", name}, {"milliseconds", ms}, {"gigabytes_per_second", rate}, {"share_of_copy", 1.0}}));
+    std::printf("%-64s %9.3f ms %8.1f GB/s\n", name, ms, rate);
+    rates.push_back(
+        Json::object({{"kernel", name}, {"milliseconds", ms}, {"gigabytes_per_second", rate}, {"share_of_copy", 1.0}}));
     return rate;
   };
   const double copy_bf16 = copy_rate(bf16, "copy bf16");
   const double copy_f32 = copy_rate(f32, "copy f32");
   for (const Entry& entry : kEntries) {
     const bool half = entry.dtype == Dtype::bf16;
-    const TensorView x{(half ? bf16 : f32).data.get(), entry.dtype, kRows, kCols, kCols, Placement{kRows, kCols, 0, 0, nullptr}};
+    const TensorView x{(half ? bf16 : f32).data.get(),        entry.dtype, kRows, kCols, kCols,
+                       Placement{kRows, kCols, 0, 0, nullptr}};
     const bool plain = entry.choice == KernelChoice::plain;
-    cuda::QuantizePlan plan(StepContext{}, x, RowGroups{}, spec_of(entry), Orientation::row, Site{}, entry.choice,
-                            entry.known_amax ? known.as<std::uint32_t>() : nullptr);
-    if (!plain && !plan.uses_fast_kernel()) throw LogicError(std::string(entry.name) + " is served by no fast kernel");
-    const double ms = median_ms([&] { plan.run(nullptr); }, plain ? 3 : 20);
-    const QuantizedTensor q = plan.result();
+    const auto plan_of = [&](Orientation orientation, bool transform) {
+      QuantizerSpec spec = spec_of(entry);
+      if (transform)
+        spec.hadamard = HadamardSpec{16, HadamardSigns::te_fixed, HadamardOrder::butterfly, HadamardResult::bf16};
+      if (entry.stochastic) {
+        spec.cast.rounding = Rounding::stochastic;
+        spec.cast.random_bits = 8;
+      }
+      cuda::QuantizePlan plan(StepContext{}, x, RowGroups{}, spec, orientation, Site{}, entry.choice,
+                              entry.known_amax ? known.as<std::uint32_t>() : nullptr);
+      if (!plain && plan.path() == cuda::KernelPath::plain)
+        throw LogicError(std::string(entry.name) + " is served by no fast kernel");
+      return plan;
+    };
     const std::size_t input = (half ? bf16 : f32).bytes;
-    const bool second_read = needs_tensor_amax(q.spec.rule) && !entry.known_amax;
-    const double bytes = static_cast<double>(input * (second_read ? 2 : 1) + q.codes.bytes + q.scales.bytes);
+    const bool second_read = needs_tensor_amax(entry.rule) && !entry.known_amax;
+    double bytes = static_cast<double>(input * (second_read ? 2 : 1));
+    double ms = 0;
+    const auto add = [&](const QuantizedTensor& q) { bytes += static_cast<double>(q.codes.bytes + q.scales.bytes); };
+    if (entry.forms == Forms::both) {
+      cuda::RowAndColumnPlan plan(plan_of(Orientation::row, false), plan_of(Orientation::column, entry.transform));
+      if (!plan.from_one_read()) throw LogicError(std::string(entry.name) + " is not made from one read");
+      ms = median_ms([&] { plan.run(nullptr); }, 20);
+      add(plan.row());
+      add(plan.column());
+    } else {
+      cuda::QuantizePlan plan =
+          plan_of(entry.forms == Forms::row ? Orientation::row : Orientation::column, entry.transform);
+      ms = median_ms([&] { plan.run(nullptr); }, plain ? 3 : 20);
+      add(plan.result());
+    }
     const double rate = bytes / ms * 1e-6;
     const double share = rate / (half ? copy_bf16 : copy_f32);
-    std::printf("%-36s %9.3f ms %8.1f GB/s %6.1f %% of copy\n", entry.name, ms, rate, 100.0 * share);
-    rates.push_back(Json::object({{"kernel", entry.name}, {"milliseconds", ms}, {"gigabytes_per_second", rate}, {"share_of_copy", share}}));
+    std::printf("%-64s %9.3f ms %8.1f GB/s %6.1f %% of copy\n", entry.name, ms, rate, 100.0 * share);
+    rates.push_back(Json::object(
+        {{"kernel", entry.name}, {"milliseconds", ms}, {"gigabytes_per_second", rate}, {"share_of_copy", share}}));
   }
   return rates;
 }
@@ -150,7 +207,8 @@ Json test_summary(const std::string& path) {
       const bool failed = test.find("failures") != nullptr;
       cases[name] = std::string(skip ? "skipped" : failed ? "FAILED" : "passed") + ", " + test.at("time").as_string();
     }
-  return Json::object({{"run", report.at("tests")}, {"failed", report.at("failures")}, {"skipped", skipped}, {"cases", cases}});
+  return Json::object(
+      {{"run", report.at("tests")}, {"failed", report.at("failures")}, {"skipped", skipped}, {"cases", cases}});
 }
 
 int report(int argc, char** argv) {
@@ -162,12 +220,18 @@ int report(int argc, char** argv) {
   for (int i = 1; i + 1 < argc; i += 2) {
     const std::string key = argv[i];
     const std::string value = argv[i + 1];
-    if (key == "--out") out_path = value;
-    else if (key == "--tests") tests_path = value;
-    else if (key == "--revision") revision = value;
-    else if (key == "--driver") driver = value;
-    else if (key == "--check") checks[value.substr(0, value.find('='))] = value.substr(value.find('=') + 1);
-    else throw UserError("unknown option " + key + "; there are --out --tests --revision --driver --check");
+    if (key == "--out")
+      out_path = value;
+    else if (key == "--tests")
+      tests_path = value;
+    else if (key == "--revision")
+      revision = value;
+    else if (key == "--driver")
+      driver = value;
+    else if (key == "--check")
+      checks[value.substr(0, value.find('='))] = value.substr(value.find('=') + 1);
+    else
+      throw UserError("unknown option " + key + "; there are --out --tests --revision --driver --check");
   }
   const cuda::DeviceInfo device = cuda::device_info();
   std::printf("%s, driver %s (CUDA %s), runtime %s\nrevision %s\nsources %s\n", device.name.c_str(), driver.c_str(),

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Claim: the numerics' functors give the same bits in device code as on the host: casts over all 2^32 FP32 inputs, scale
-// rules, elementary functions, random draws; and E4M3 and E5M2 are the hardware's own conversions.
-// Alone: build/release/bin/parity_gpu --gtest_filter='Sweep.*'
+// Claim: the numerics' functors give the same bits in device code as on the host: casts over all 2^32 FP32 inputs,
+// scale rules, elementary functions, random draws; and E4M3 and E5M2 are the hardware's own conversions. Alone:
+// build/release/bin/parity_gpu --gtest_filter='Sweep.*'
 #include <gtest/gtest.h>
 
 #include <atomic>
@@ -63,7 +63,8 @@ TEST_F(Sweep, EveryFp32NearestEvenAllFormats) {
 
 TEST_F(Sweep, EveryFp32OtherRoundings) {
   for (const FormatId id : {FormatId::e2m1, FormatId::e4m3, FormatId::e5m2}) {
-    for (const Rounding rounding : {Rounding::nearest_away, Rounding::toward_zero, Rounding::half_up, Rounding::stochastic}) {
+    for (const Rounding rounding :
+         {Rounding::nearest_away, Rounding::toward_zero, Rounding::half_up, Rounding::stochastic}) {
       CastChoices choices;
       choices.rounding = rounding;
       choices.random_bits = rounding == Rounding::stochastic ? 8 : 0;
@@ -90,7 +91,8 @@ TEST_F(Sweep, EveryFp32Branchless) {
 }
 
 TEST_F(Sweep, ScaleRules) {
-  std::vector<std::uint32_t> amax = {0, 1, 2, 0x007fffff, 0x00800000, 0x7f7fffff, 0x7f800000, 0x7f800001, 0x7fc00000, 0x7fffffff};
+  std::vector<std::uint32_t> amax = {0,          1,          2,          0x007fffff, 0x00800000,
+                                     0x7f7fffff, 0x7f800000, 0x7f800001, 0x7fc00000, 0x7fffffff};
   for (std::uint64_t bits = 0; bits < 0x80000000u; bits += 1021) amax.push_back(static_cast<std::uint32_t>(bits));
   std::size_t checked = 0;
   const auto check = [&](const QuantizerSpec& spec, std::uint32_t tensor_amax) {
@@ -112,8 +114,8 @@ TEST_F(Sweep, ScaleRules) {
     for (const ScaleRule rule : {ScaleRule::absmax, ScaleRule::absmax_pow2, ScaleRule::msamp_pow2})
       check(preset_literals::scaled(id, ScaleFormat::f32, rule, 1, 128), 0);
   }
-  for (const ScaleRule rule : {ScaleRule::te_v2_14, ScaleRule::te_v2_13, ScaleRule::nvfp4_paper, ScaleRule::four_over_six,
-                               ScaleRule::ao_one_level, ScaleRule::ao_two_level})
+  for (const ScaleRule rule : {ScaleRule::te_v2_14, ScaleRule::te_v2_13, ScaleRule::nvfp4_paper,
+                               ScaleRule::four_over_six, ScaleRule::ao_one_level, ScaleRule::ao_two_level})
     for (const std::uint32_t tensor_amax : {0u, 1u, 0x3f800000u, 0x40490fdbu, 0x7f7fffffu, 0x7f800000u, 0x7fc00000u})
       check(preset_literals::scaled(FormatId::e2m1, ScaleFormat::e4m3, rule, 1, 16), tensor_amax);
   EXPECT_EQ(checked, 35u + 42u);
@@ -125,7 +127,8 @@ TEST_F(Sweep, RandomDraws) {
     for (const std::uint64_t first : {std::uint64_t{0}, std::uint64_t{12345}, (std::uint64_t{1} << 36) + 7}) {
       const RandomStream stream{0xdeadbeef, RandomPurpose::stochastic_rounding, 0x12345678, 99};
       const std::vector<std::uint32_t> device = draws_on_device(stream, first, kCount, bits);
-      for (std::size_t i = 0; i < kCount; ++i) ASSERT_EQ(device[i], random_draw(stream, first + i, bits)) << bits << " bits, element " << first + i;
+      for (std::size_t i = 0; i < kCount; ++i)
+        ASSERT_EQ(device[i], random_draw(stream, first + i, bits)) << bits << " bits, element " << first + i;
     }
 }
 
@@ -137,12 +140,14 @@ TEST_F(Sweep, ElementaryFunctions) {
     const std::vector<std::uint64_t> device = functions_on_device(f, floats);
     for (std::size_t i = 0; i < floats.size(); ++i) {
       const std::uint64_t host = function_bits(f, floats[i]);
-      const bool nan = is_nan_bits(static_cast<std::uint32_t>(host)) && is_nan_bits(static_cast<std::uint32_t>(device[i]));
+      const bool nan =
+          is_nan_bits(static_cast<std::uint32_t>(host)) && is_nan_bits(static_cast<std::uint32_t>(device[i]));
       ASSERT_TRUE(nan || host == device[i]) << "function " << int(f) << " of 0x" << std::hex << floats[i] << ": host 0x"
                                             << host << " device 0x" << device[i];
     }
   }
-  for (const Function f : {Function::exp_double, Function::log_double, Function::sine, Function::cosine, Function::normal}) {
+  for (const Function f :
+       {Function::exp_double, Function::log_double, Function::sine, Function::cosine, Function::normal}) {
     std::vector<std::uint64_t> in;
     for (std::uint64_t i = 0; i < 1 << 20; ++i) {
       const PhiloxBlock b = random_block(RandomStream{3, RandomPurpose::test_vectors, 4, 5}, i);

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Claim: quantize and dequantize on the GPU give the CPU backend's bytes, by the plain kernels and by the fast ones, over
-// catalogue x rules x roundings x shapes x special values. Needs a GPU; skips, saying why, without.
-// Alone: build/release/bin/parity_gpu   (a reduced set for slow instruments: --gtest_filter='Reduced.*')
+// Claim: quantize and dequantize on the GPU give the CPU backend's bytes, by the plain kernels and by the fast ones,
+// over catalogue x rules x roundings x shapes x special values. Needs a GPU; skips, saying why, without. Alone:
+// build/release/bin/parity_gpu   (a reduced set for slow instruments: --gtest_filter='Reduced.*')
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -19,7 +19,9 @@ namespace {
 using namespace ng;
 using cuda::KernelChoice;
 
-int threads() { return static_cast<int>(std::max(1u, std::thread::hardware_concurrency() / 2)); }
+int threads() {
+  return static_cast<int>(std::max(1u, std::thread::hardware_concurrency() / 2));
+}
 
 /// Skips the test where there is no GPU.
 class OnGpu : public testing::Test {
@@ -60,7 +62,8 @@ Outcome downloaded_outcome(const QuantizedTensor& q) {
   Outcome outcome;
   outcome.codes = downloaded<std::uint8_t>(q.codes, q.codes.bytes);
   if (q.scales.data != nullptr) outcome.scales = downloaded<std::uint8_t>(q.scales, q.scales.bytes);
-  if (q.has_tensor_scale()) outcome.tensor_scales = downloaded<float>(q.tensor_scales, static_cast<std::size_t>(q.groups.count()));
+  if (q.has_tensor_scale())
+    outcome.tensor_scales = downloaded<float>(q.tensor_scales, static_cast<std::size_t>(q.groups.count()));
   outcome.nan_inputs = q.nan_inputs;
   const std::size_t count = static_cast<std::size_t>(q.rows * q.cols);
   const Buffer decoded = cuda::allocate(count * sizeof(float));
@@ -74,7 +77,8 @@ Outcome downloaded_outcome(const QuantizedTensor& q) {
 
 Outcome run_on_gpu(const ParityCase& c, KernelChoice choice) {
   const DeviceTensor x(c);
-  return downloaded_outcome(cuda::CudaQuantizer(choice).quantize(c.context, x.view, c.groups, c.spec, c.orientation, c.site));
+  return downloaded_outcome(
+      cuda::CudaQuantizer(choice).quantize(c.context, x.view, c.groups, c.spec, c.orientation, c.site));
 }
 
 void expect_parity(const std::vector<ParityCase>& cases) {
@@ -92,21 +96,76 @@ void expect_parity(const std::vector<ParityCase>& cases) {
   std::printf("%zu cases, plain and fastest kernels, %d differ\n", cases.size(), failures);
 }
 
-TEST_F(Parity, CatalogueRulesRoundings) { expect_parity(catalogue_cases()); }
-TEST_F(Parity, PresetsShapes) { expect_parity(preset_cases()); }
-TEST_F(Parity, EveryBf16) { expect_parity(every_bf16_cases()); }
-TEST_F(Parity, FastSpecs) { expect_parity(fast_cases()); }
-TEST_F(Reduced, FewOfEach) { expect_parity(reduced_cases()); }
+TEST_F(Parity, CatalogueRulesRoundings) {
+  expect_parity(catalogue_cases());
+}
+TEST_F(Parity, PresetsShapes) {
+  expect_parity(preset_cases());
+}
+TEST_F(Parity, EveryBf16) {
+  expect_parity(every_bf16_cases());
+}
+TEST_F(Parity, FastSpecs) {
+  expect_parity(fast_cases());
+}
+TEST_F(Parity, Tiles) {
+  expect_parity(tile_cases());
+}
+TEST_F(Reduced, FewOfEach) {
+  expect_parity(reduced_cases());
+}
 
 TEST_F(Parity, FastSpecsTakeFastKernels) {
-  int fast = 0;
-  const std::vector<ParityCase> cases = fast_cases();
-  for (const ParityCase& c : cases) {
+  const auto count = [](const std::vector<ParityCase>& cases, cuda::KernelPath path) {
+    int taken = 0;
+    for (const ParityCase& c : cases) {
+      const DeviceTensor x(c);
+      cuda::QuantizePlan plan(c.context, x.view, c.groups, c.spec, c.orientation, c.site, KernelChoice::fastest);
+      taken += plan.path() == path ? 1 : 0;
+    }
+    return taken;
+  };
+  const std::vector<ParityCase> rows = fast_cases();
+  EXPECT_EQ(count(rows, cuda::KernelPath::rows), static_cast<int>(rows.size()));
+  const std::vector<ParityCase> tiles = tile_cases();
+  const int by_tiles = count(tiles, cuda::KernelPath::tiles);
+  const int by_rows = count(tiles, cuda::KernelPath::rows);
+  EXPECT_EQ(by_tiles + by_rows, static_cast<int>(tiles.size()));
+  EXPECT_GT(by_tiles, static_cast<int>(tiles.size()) * 3 / 4);
+}
+
+// Row and column forms from one read, each with its own transform, rounding stream and tensor scale, are those of two
+// quantizations.
+TEST_F(Parity, RowAndColumnFromOneRead) {
+  int pairs = 0;
+  int together = 0;
+  for (const ParityCase& c : tile_cases()) {
+    if (c.orientation != Orientation::column) continue;
+    if (c.dtype == Dtype::f32 && c.spec.tile_cols > 64) continue;  // row forms are made by another kernel
     const DeviceTensor x(c);
-    cuda::QuantizePlan plan(c.context, x.view, c.groups, c.spec, c.orientation, c.site, KernelChoice::fastest);
-    fast += plan.uses_fast_kernel() ? 1 : 0;
+    for (const bool transform_row : {false, true}) {
+      ParityCase row = c;
+      row.orientation = Orientation::row;
+      if (!transform_row) row.spec.hadamard = HadamardSpec{};
+      row.site.tensor_id ^= 0x5a5a5a5au;
+      const auto plan_of = [&](const ParityCase& p) {
+        return cuda::QuantizePlan(p.context, x.view, p.groups, p.spec, p.orientation, p.site, KernelChoice::fastest);
+      };
+      cuda::RowAndColumnPlan both(plan_of(row), plan_of(c));
+      both.run(nullptr);
+      const auto alone = [&](const ParityCase& p) {
+        return downloaded_outcome(cuda::CudaQuantizer(KernelChoice::plain)
+                                      .quantize(p.context, x.view, p.groups, p.spec, p.orientation, p.site));
+      };
+      EXPECT_EQ(difference(row, alone(row), downloaded_outcome(both.row())), "");
+      EXPECT_EQ(difference(c, alone(c), downloaded_outcome(both.column())), "");
+      ++pairs;
+      together += both.from_one_read() ? 1 : 0;
+      if (HasFailure()) return;
+    }
   }
-  EXPECT_EQ(fast, static_cast<int>(cases.size()));
+  EXPECT_EQ(together, pairs);
+  std::printf("%d pairs, %d from one read\n", pairs, together);
 }
 
 std::uint32_t largest_magnitude(const ParityCase& c) {

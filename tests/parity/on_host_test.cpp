@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Claim: the functions that the plain CUDA kernels' threads run, run on the host one thread after the other, give the CPU
-// backend's bytes: addressing, tails, groups and packing of the plain kernels are right before any GPU sees them.
+// Claim: the functions that the plain CUDA kernels' threads run, run on the host one thread after the other, give the
+// CPU backend's bytes: addressing, tails, groups and packing of the plain kernels are right before any GPU sees them.
 // Alone: build/release/bin/parity_on_host
 #include <gtest/gtest.h>
 
@@ -50,7 +50,8 @@ Outcome run_threads_on_host(const ParityCase& c) {
   outcome.codes.assign(static_cast<std::size_t>(shape.rows * shape.row_bytes), 0xab);
   if (c.spec.scale_format != ScaleFormat::none)
     outcome.scales.assign(static_cast<std::size_t>(shape.scale_rows * shape.scale_cols) *
-                              (c.spec.scale_format == ScaleFormat::f32 ? sizeof(float) : 1), 0xab);
+                              (c.spec.scale_format == ScaleFormat::f32 ? sizeof(float) : 1),
+                          0xab);
   if (needs_tensor_amax(c.spec.rule)) outcome.tensor_scales.assign(extents.size(), -1.0f);
   std::vector<std::uint32_t> tile_amax(tiles + 1, 0), group_amax(extents.size(), 0);
   std::vector<TensorScale> tensor(extents.size());
@@ -112,9 +113,15 @@ void expect_equal(const std::vector<ParityCase>& cases) {
   EXPECT_EQ(failures, 0) << "of " << cases.size() << " cases";
 }
 
-TEST(PlainOnHost, CatalogueRulesRoundings) { expect_equal(catalogue_cases()); }
-TEST(PlainOnHost, PresetsShapes) { expect_equal(preset_cases()); }
-TEST(PlainOnHost, EveryBf16) { expect_equal(every_bf16_cases()); }
+TEST(PlainOnHost, CatalogueRulesRoundings) {
+  expect_equal(catalogue_cases());
+}
+TEST(PlainOnHost, PresetsShapes) {
+  expect_equal(preset_cases());
+}
+TEST(PlainOnHost, EveryBf16) {
+  expect_equal(every_bf16_cases());
+}
 
 }  // namespace
 }  // namespace ng_test

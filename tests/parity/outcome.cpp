@@ -21,7 +21,9 @@ Outcome run_on_cpu(const ParityCase& c, int threads) {
   if (!c.row_ids.empty()) x.placement.row_ids = c.row_ids.data();
   const QuantizedTensor q = backend->quantize(c.context, x, c.groups, c.spec, c.orientation, c.site);
   Outcome outcome;
-  const auto bytes = [](const Buffer& b) { return std::vector<std::uint8_t>(b.as<std::uint8_t>(), b.as<std::uint8_t>() + b.bytes); };
+  const auto bytes = [](const Buffer& b) {
+    return std::vector<std::uint8_t>(b.as<std::uint8_t>(), b.as<std::uint8_t>() + b.bytes);
+  };
   outcome.codes = bytes(q.codes);
   if (q.scales.data != nullptr) outcome.scales = bytes(q.scales);
   if (q.has_tensor_scale()) {
@@ -56,8 +58,8 @@ bool compare(const char* what, const std::vector<T>& expected, const std::vector
   std::uint32_t g = 0;
   std::memcpy(&e, &expected[first], sizeof(T));
   std::memcpy(&g, &got[first], sizeof(T));
-  out << what << ": " << count << " of " << expected.size() << " differ, first at " << first << " expected 0x" << std::hex
-      << e << " got 0x" << g << std::dec << "; ";
+  out << what << ": " << count << " of " << expected.size() << " differ, first at " << first << " expected 0x"
+      << std::hex << e << " got 0x" << g << std::dec << "; ";
   return false;
 }
 
@@ -76,8 +78,8 @@ std::string difference(const ParityCase& c, const Outcome& expected, const Outco
   }
   if (equal) return {};
   std::ostringstream head;
-  head << c.name << "\n  " << (c.orientation == Orientation::row ? "row" : "column") << " form of " << c.rows << "x" << c.cols
-       << " stride " << c.stride << " " << name_of(c.dtype) << " fill " << int(c.fill) << " groups";
+  head << c.name << "\n  " << (c.orientation == Orientation::row ? "row" : "column") << " form of " << c.rows << "x"
+       << c.cols << " stride " << c.stride << " " << name_of(c.dtype) << " fill " << int(c.fill) << " groups";
   for (const std::int64_t offset : c.groups.offsets) head << " " << offset;
   // The original element under the first differing code.
   for (std::size_t i = 0; i < expected.decoded.size() && i < got.decoded.size(); ++i) {
@@ -88,7 +90,8 @@ std::string difference(const ParityCase& c, const Outcome& expected, const Outco
     const std::int64_t row = c.orientation == Orientation::row ? line : at;
     const std::int64_t col = c.orientation == Orientation::row ? at : line;
     std::uint32_t input = 0;
-    std::memcpy(&input, c.data().data() + static_cast<std::size_t>(row * c.stride + col) * size_of(c.dtype), size_of(c.dtype));
+    std::memcpy(&input, c.data().data() + static_cast<std::size_t>(row * c.stride + col) * size_of(c.dtype),
+                size_of(c.dtype));
     head << "; first element that differs is (" << row << ", " << col << "), input 0x" << std::hex << input << std::dec;
     break;
   }
