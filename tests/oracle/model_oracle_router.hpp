@@ -87,8 +87,8 @@ inline std::vector<bool> kept_slots(const ModelConfig& m, std::int64_t sequence_
                                     const std::vector<double>& scores, double& margin) {
   std::vector<bool> kept(scores.size(), true);
   if (m.capacity_factor == 0.0) return kept;
-  const double even_share = static_cast<double>(sequence_length * m.top_k) / static_cast<double>(m.experts);
-  const std::size_t capacity = static_cast<std::size_t>(std::ceil(m.capacity_factor * even_share));
+  const double even = m.capacity_factor * static_cast<double>(sequence_length) * static_cast<double>(m.top_k);
+  const std::size_t capacity = static_cast<std::size_t>(std::ceil(even / static_cast<double>(m.experts)));
   if (scores.size() <= capacity) return kept;
   std::vector<int> order(scores.size());
   std::iota(order.begin(), order.end(), 0);
