@@ -4,31 +4,34 @@
 // definition below, and its gradient by a scalar tape and by finite differences. Shares no code with the program;
 // std only. Quantizes nothing: it judges the mathematics of forward and backward, not the narrow formats.
 //
-// Definition (B sequences, T tokens each, C hidden, D head_dim, H query heads, G key/value heads, E experts, K =
-// top_k):
+// Definition (B sequences, T tokens each, C hidden, D head_dim, H query heads, G key/value heads, E experts, K top_k):
 //   x = embedding[id]; per layer x += attention(rmsnorm(x)), x += ffn(rmsnorm(x)); loss from rmsnorm(x) * head^T.
 //   rmsnorm: x / sqrt(mean(x^2) + norm_epsilon) * gain.
+//
 //   Attention, per head: causal softmax of q.k / sqrt(length of q), the weighted sum of v; the heads side by side times
 //   attn_out. RoPE, half-split: of n numbers the pair (x_i, x_{i+n/2}) is turned by t * rope_theta^(-2i/n).
-//     grouped heads: attn_qkv rows: H query heads, then G key heads, then G value heads, D rows each; q and k through
+//   - grouped heads: attn_qkv rows: H query heads, then G key heads, then G value heads, D rows each; q and k through
 //     QK-norm, then RoPE; query head h reads key/value head h / (H / G). QK-norm: rmsnorm of each head with the gains
 //     q_norm, k_norm [D] (`head`), or of all heads of a token at once with gains [H D], [G D] (`full`).
-//     latent (mla): q = attn_q h, or attn_q_b rmsnorm(attn_q_a h; q_a_norm) if q_rank > 0; per head nope numbers, then
+//   - latent (mla): q = attn_q h, or attn_q_b rmsnorm(attn_q_a h; q_a_norm) if q_rank > 0; per head nope numbers, then
 //     rope numbers. a = attn_kv_a h: kv_rank numbers of the latent, then rope numbers of a key that all heads share.
 //     attn_kv_b rmsnorm(latent; kv_a_norm): per head nope numbers of its key, then value_dim of its value. RoPE on the
 //     rope part of q and on the shared key; a head's key is its nope part, then the shared one.
+//
 //   swiglu(h; fc1, fc2): fc2 * (silu(gate) * up), gate = the first half of fc1's rows, up = the second.
 //   The first dense_layers layers have a dense SwiGLU. The others: z = router * h, s = softmax(z) or sigmoid(z),
-//   c_e = s_e + b_e with the router bias b. The experts stand in route_groups groups of neighbours; the score of a
-//   group is its largest c, or the sum of its two largest; experts of other than the route_groups_kept best groups
-//   cannot be chosen. Of the rest the K largest c are the slots, in falling order. Ties: the lowest group, the lowest
-//   expert. Slot weight: routed_scaling * s_k, divided by the sum of the chosen s if `renormalize`. Output = sum over
-//   slots of weight * expert, plus one shared SwiGLU of width shared_experts * expert_width if shared_experts > 0. With
-//   capacity_factor > 0 an expert serves ceil(capacity_factor * T K / E) slots of each sequence: those of largest s_e
-//   (ties: the earlier token), or of the earliest tokens; the weight of the others is 0, no other weight changes. Per
-//   MoE layer: aux = aux_coefficient * mean over scopes of E * sum_e f_e P_e; the scope is all B*T tokens or each
-//   sequence; f_e = share of the scope's slots that chose e, before any is dropped (a constant for the gradient), P_e =
-//   mean over the scope's tokens of s_e / sum_j s_j. z = z_coefficient * mean (log sum exp of router logits)^2.
+//   c_e = s_e + b_e with the router bias b. The experts stand in route_groups groups of neighbours; a group's score is
+//   its largest c, or the sum of its two largest; experts of other than the route_groups_kept best groups cannot be
+//   chosen. Of the rest the K largest c are the slots, in falling order. Ties: the lowest group, the lowest expert.
+//   Slot weight: routed_scaling * s_k, divided by the sum of the chosen s if `renormalize`. Output = sum over slots of
+//   weight * expert, plus one shared SwiGLU of width shared_experts * expert_width if shared_experts > 0.
+//   With capacity_factor > 0 an expert serves ceil(capacity_factor * T * K / E) (in double, from left to right) slots
+//   of each sequence: those of largest s_e (ties: the earlier token), or of the earliest tokens; the weight of the
+//   others is 0, no other weight changes.
+//
+//   Per MoE layer: aux = aux_coefficient * mean over scopes of E * sum_e f_e P_e; the scope is all B*T tokens or each
+//   sequence; f_e = share of the scope's slots that chose e, before any is dropped (a constant for the gradient),
+//   P_e = mean over the scope's tokens of s_e / sum_j s_j. z = z_coefficient * mean (log sum exp router logits)^2.
 //   total = mean cross entropy in nats + sum of aux + sum of z. The router bias has no gradient; nor has any decision.
 #pragma once
 
