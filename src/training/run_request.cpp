@@ -65,7 +65,8 @@ RunRequest RunRequest::from_json(const Json& json) {
   r.data = json.at("data").as_string();
   for (const Json& item : json.at("settings").as_array())
     r.settings.emplace_back(item.as_array().at(0).as_string(), item.as_array().at(1).as_string());
-  r.init_path = json.at("init_path").as_string();
+  // Run files from before there were initial weights from a file do not say it.
+  if (const Json* init = json.find("init_path"); init != nullptr) r.init_path = init->as_string();
   r.seed = static_cast<std::uint32_t>(json.at("seed").as_uint());
   r.backend = json.at("backend").as_string();
   r.arithmetic = json.at("arithmetic").as_string();
