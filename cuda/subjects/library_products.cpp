@@ -31,13 +31,13 @@ struct Library {
   cublasLtHandle_t handle = nullptr;
   std::string version;
 #define NG_FUNCTION(name) decltype(&cublasLt##name) name = nullptr;
-#define NG_FUNCTIONS                                                                                        \
-  NG_FUNCTION(Create)                                                                                       \
-  NG_FUNCTION(GetProperty) NG_FUNCTION(Matmul) NG_FUNCTION(MatmulDescCreate) NG_FUNCTION(MatmulDescDestroy) \
-      NG_FUNCTION(MatmulDescSetAttribute) NG_FUNCTION(MatrixLayoutCreate) NG_FUNCTION(MatrixLayoutDestroy)  \
-          NG_FUNCTION(MatmulPreferenceCreate) NG_FUNCTION(MatmulPreferenceDestroy)                          \
-              NG_FUNCTION(MatmulPreferenceSetAttribute) NG_FUNCTION(MatmulAlgoGetHeuristic)                 \
-                  NG_FUNCTION(MatmulAlgoConfigGetAttribute)
+#define NG_FUNCTIONS                                                                                                   \
+  NG_FUNCTION(Create)                                                                                                  \
+  NG_FUNCTION(GetProperty)                                                                                             \
+  NG_FUNCTION(Matmul) NG_FUNCTION(MatmulDescCreate) NG_FUNCTION(MatmulDescDestroy) NG_FUNCTION(MatmulDescSetAttribute) \
+      NG_FUNCTION(MatrixLayoutCreate) NG_FUNCTION(MatrixLayoutDestroy) NG_FUNCTION(MatmulPreferenceCreate)             \
+          NG_FUNCTION(MatmulPreferenceDestroy) NG_FUNCTION(MatmulPreferenceSetAttribute)                               \
+              NG_FUNCTION(MatmulAlgoGetHeuristic) NG_FUNCTION(MatmulAlgoConfigGetAttribute)
   NG_FUNCTIONS
 #undef NG_FUNCTION
 
