@@ -8,8 +8,6 @@
 #include <cuda_runtime_api.h>
 #include <dlfcn.h>
 
-#include <cstdlib>
-
 #include "narrowgauge/base/error.hpp"
 #include "runtime/check.hpp"
 #include "runtime/device.hpp"
@@ -25,25 +23,30 @@ void check(cublasStatus_t status, const char* call) {
 }
 #define NG_LIBRARY(library, call, ...) check((library).call(__VA_ARGS__), "cublasLt" #call)
 
+std::string& library_path() {
+  static std::string path = "libcublasLt.so.13";
+  return path;
+}
+
 /// The functions of the opened library.
 struct Library {
   void* file = nullptr;
   cublasLtHandle_t handle = nullptr;
   std::string version;
 #define NG_FUNCTION(name) decltype(&cublasLt##name) name = nullptr;
-#define NG_FUNCTIONS                                                                                                   \
-  NG_FUNCTION(Create)                                                                                                  \
-  NG_FUNCTION(GetProperty)                                                                                             \
-  NG_FUNCTION(Matmul) NG_FUNCTION(MatmulDescCreate) NG_FUNCTION(MatmulDescDestroy) NG_FUNCTION(MatmulDescSetAttribute) \
-      NG_FUNCTION(MatrixLayoutCreate) NG_FUNCTION(MatrixLayoutDestroy) NG_FUNCTION(MatmulPreferenceCreate)             \
-          NG_FUNCTION(MatmulPreferenceDestroy) NG_FUNCTION(MatmulPreferenceSetAttribute)                               \
+#define NG_FUNCTIONS                                                                                       \
+  NG_FUNCTION(Create)                                                                                      \
+  NG_FUNCTION(GetProperty)                                                                                 \
+  NG_FUNCTION(Matmul)                                                                                      \
+  NG_FUNCTION(MatmulDescCreate) NG_FUNCTION(MatmulDescDestroy) NG_FUNCTION(MatmulDescSetAttribute)         \
+      NG_FUNCTION(MatrixLayoutCreate) NG_FUNCTION(MatrixLayoutDestroy) NG_FUNCTION(MatmulPreferenceCreate) \
+          NG_FUNCTION(MatmulPreferenceDestroy) NG_FUNCTION(MatmulPreferenceSetAttribute)                   \
               NG_FUNCTION(MatmulAlgoGetHeuristic) NG_FUNCTION(MatmulAlgoConfigGetAttribute)
   NG_FUNCTIONS
 #undef NG_FUNCTION
 
   Library() {
-    const char* const named = std::getenv("NG_CUBLASLT");
-    file = dlopen(named != nullptr ? named : "libcublasLt.so.13", RTLD_NOW | RTLD_LOCAL);
+    file = dlopen(library_path().c_str(), RTLD_NOW | RTLD_LOCAL);
     if (file == nullptr) throw MachineError(std::string("cannot open cuBLASLt: ") + dlerror());
 #define NG_FUNCTION(name)                                                            \
   name = reinterpret_cast<decltype(&cublasLt##name)>(dlsym(file, "cublasLt" #name)); \
@@ -154,6 +157,10 @@ constexpr int kMostCandidates = 32;
 constexpr std::size_t kWorkspace = 64u << 20;
 
 }  // namespace
+
+void use_library(const std::string& path) {
+  library_path() = path;
+}
 
 std::string library_version() {
   return library().version;

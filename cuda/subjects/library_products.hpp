@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // cuBLASLt as a thing under test: D = alpha A B^T + beta C with the algorithm pinned and told, never with split K. The
-// library is opened at run time (NG_CUBLASLT names it; else libcublasLt.so.13), so programs link and start without it.
+// library is opened at run time, so programs link and start without it.
 #pragma once
 
 #include <cstdint>
@@ -43,6 +43,9 @@ struct LibraryResult {
   int splits = 0;
   std::string algorithm;  ///< "id 66 tile 20 stages 36 splits 1 reduction 0 swizzle 0 custom 0 inner 0 cluster 3"
 };
+
+/// Which file is opened at the first use; libcublasLt.so.13 of the loader's path otherwise.
+void use_library(const std::string& path);
 
 /// "13.1.0". MachineError where the library cannot be opened.
 [[nodiscard]] std::string library_version();

@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
+//
+// comparison.hpp: bits are equal or not; the counts beside only say where to look.
 #include "comparison.hpp"
 
 namespace ng_silicon {

@@ -4,7 +4,7 @@
 // answers silicon_gpu random REPORT.json DIFFERENCES N    N random products of each kind against the model; exit 1 when
 // any differs
 //             [--revision TEXT] [--driver TEXT]
-// Needs an H100 and cuBLASLt (subjects/library_products.hpp says where it is looked for); exit 3 without.
+// Before the command, --cublaslt PATH: the library, else libcublasLt.so.13. Needs it and an H100; exit 3 without.
 #include <chrono>
 #include <ctime>
 #include <fstream>
@@ -187,7 +187,12 @@ int run(const std::vector<std::string>& arguments) {
 
 int main(int argc, char** argv) {
   try {
-    return ng_silicon::run({argv + 1, argv + argc});
+    std::vector<std::string> arguments(argv + 1, argv + argc);
+    if (arguments.size() >= 2 && arguments[0] == "--cublaslt") {
+      ng::cuda::use_library(arguments[1]);
+      arguments.erase(arguments.begin(), arguments.begin() + 2);
+    }
+    return ng_silicon::run(arguments);
   } catch (const std::exception& error) {
     std::cerr << ng::message_of(error) << "\n";
     return ng::exit_code_of(error);
