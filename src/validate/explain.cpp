@@ -16,7 +16,8 @@
 namespace ng::validate {
 namespace {
 
-constexpr std::int64_t kSampledElements = 8192;
+constexpr std::int64_t kSampledElements = 16384;
+constexpr std::int64_t kSampledGroups = 8;  // at least: rows of tiles
 
 const Part* find(const Answer& parts, const char* name) {
   for (const Part& part : parts)
@@ -47,6 +48,7 @@ class QuantizerEvaluation {
     all_.resize(static_cast<std::size_t>(reference_.rows()));
     std::iota(all_.begin(), all_.end(), 0);
     sample_rows();
+    prepare_small();
   }
 
   const std::vector<Choice>& choices() const { return choices_; }
@@ -58,8 +60,32 @@ class QuantizerEvaluation {
   }
 
  private:
+  /// The sampled rows are prepared alone where nothing of the others enters but the tensor's amax.
+  QuantizedRows evaluated(const ChangedQuantizer& q, const std::vector<std::int64_t>& rows) {
+    const bool decoded = !decoded_.empty();
+    const bool alone = small_ && &rows == &sample_ && q.spec.tile_rows == stated_.tile_rows &&
+                       q.spec.cast.rounding != Rounding::stochastic && q.spec.outlier.scope == OutlierScope::row;
+    if (!alone) return reference_.quantize(q.spec, q.deviation, rows, decoded);
+    if (needs_tensor_amax(q.spec.rule)) small_->give_tensor_amax(reference_.tensor_amax(q.spec, q.deviation));
+    return small_->quantize(q.spec, q.deviation, small_rows_, decoded);
+  }
+
+  void prepare_small() {
+    if (stated_.tile_rows == 0 || sample_.size() == all_.size()) return;
+    QuantizerInput in;
+    in.cols = reference_.cols();
+    in.rows = static_cast<std::int64_t>(sample_.size());
+    const std::span<const float> x = reference_.turned_input();
+    for (const std::int64_t r : sample_)
+      in.x.insert(in.x.end(), x.begin() + r * in.cols, x.begin() + (r + 1) * in.cols);
+    in.seed = reference_.input().seed;
+    small_.emplace(std::move(in));
+    small_rows_.resize(sample_.size());
+    std::iota(small_rows_.begin(), small_rows_.end(), 0);
+  }
+
   Match match(const ChangedQuantizer& q, const std::vector<std::int64_t>& rows) {
-    const QuantizedRows is = reference_.quantize(q.spec, q.deviation, rows, !decoded_.empty());
+    const QuantizedRows is = evaluated(q, rows);
     const std::size_t cols = static_cast<std::size_t>(reference_.cols());
     Match match;
     match.reserve(rows.size() * cols * (codes_.empty() ? 1 : 2));
@@ -93,20 +119,18 @@ class QuantizerEvaluation {
   /// Whole rows of tiles: half of them with a difference, spread over the matrix.
   void sample_rows() {
     const std::int64_t groups = tile_count(reference_.rows(), height_);
-    const std::int64_t wanted =
-        std::max<std::int64_t>(2, kSampledElements / std::max<std::int64_t>(1, height_ * reference_.cols()));
+    const std::int64_t wanted = std::max<std::int64_t>(
+        kSampledGroups, kSampledElements / std::max<std::int64_t>(1, height_ * reference_.cols()));
     if (groups <= wanted) {
       sample_ = all_;
       return;
     }
+    // One look at everything, in pieces that keep memory small.
     std::vector<std::int64_t> differing, equal;
     for (std::int64_t g = 0; g < groups; ++g) {
-      const std::vector<std::int64_t> rows = rows_of(g);
-      const Match m = match({stated_, {}}, rows);
-      const std::size_t own = m.size() - (tensor_scale_ ? 1 : 0);
-      const bool differs = std::find(m.begin(), m.begin() + static_cast<std::ptrdiff_t>(own), 0) !=
-                           m.begin() + static_cast<std::ptrdiff_t>(own);
-      (differs ? differing : equal).push_back(g);
+      const Match m = match({stated_, {}}, rows_of(g));
+      const auto end = m.end() - (tensor_scale_ ? 1 : 0);  // which is no row's own
+      (std::find(m.begin(), end, 0) != end ? differing : equal).push_back(g);
     }
     std::vector<std::int64_t> taken;
     const auto take = [&](const std::vector<std::int64_t>& from, std::int64_t count) {
@@ -138,6 +162,8 @@ class QuantizerEvaluation {
   std::optional<std::uint32_t> tensor_scale_;
   std::int64_t height_ = 1;
   std::vector<std::int64_t> all_, sample_;
+  std::optional<ReferenceQuantizer> small_;  ///< of the sampled rows
+  std::vector<std::int64_t> small_rows_;
 };
 
 Match match_of(const Answer& wanted, const Answer& is) {

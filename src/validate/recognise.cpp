@@ -40,8 +40,8 @@ class Recognition {
     if (e_.cols % 2 == 0)
       moved("has even and odd columns apart (first all even ones)",
             [&](std::int64_t r, std::int64_t c) { return at(r, c < e_.cols / 2 ? 2 * c : 2 * c - e_.cols + 1); });
-    if (found_.empty()) permutations();
-    scaled();
+    if (found_.empty() && base_ < kLikely) permutations();
+    if (base_ < kLikely) scaled();
     return std::move(found_);
   }
 
@@ -59,6 +59,8 @@ class Recognition {
 
   /// Element (r, c) came from expected element from(r, c); those that came from outside are not counted.
   void moved(const std::string& text, const std::function<std::int64_t(std::int64_t, std::int64_t)>& from) {
+    const double least = std::max(kLikely, base_ + (1.0 - base_) / 2);
+    const std::int64_t allowed = static_cast<std::int64_t>((1.0 - least) * static_cast<double>(n_)) + 1;
     std::int64_t same = 0, counted = 0;
     for (std::int64_t r = 0; r < e_.rows; ++r)
       for (std::int64_t c = 0; c < e_.cols; ++c) {
@@ -66,6 +68,7 @@ class Recognition {
         if (source < 0) continue;
         ++counted;
         same += want(source) == is(r * e_.cols + c) ? 1 : 0;
+        if (counted - same > allowed) return;  // no longer likely
       }
     if (counted * 2 >= n_ && likely(share(same, counted))) found_.push_back({e_.name, text, share(same, counted)});
   }

@@ -181,6 +181,19 @@ const std::vector<std::uint32_t>& ReferenceQuantizer::tile_amax(Prepared& p, con
   return amax;
 }
 
+float ReferenceQuantizer::tensor_amax(const QuantizerSpec& spec, const Deviation& deviation) {
+  if (input_.tensor_amax) return float_of(magnitude_bits(*input_.tensor_amax));
+  const bool flush = deviation.flush == Flush::input;
+  for (const KnownAmax& known : known_amaxes_)
+    if (known.hadamard == spec.hadamard && known.outlier == spec.outlier && known.flush == flush &&
+        known.defect == deviation.amax)
+      return float_of(known.amax);
+  const std::vector<std::uint32_t>& amax = tile_amax(prepare(spec, deviation), spec, deviation.amax);
+  const std::uint32_t whole = amax.empty() ? 0 : *std::max_element(amax.begin(), amax.end());
+  known_amaxes_.push_back({spec.hadamard, spec.outlier, flush, deviation.amax, whole});
+  return float_of(whole);
+}
+
 std::uint32_t ReferenceQuantizer::draw_of(const QuantizerSpec& spec, DrawOrder order, std::int64_t row,
                                           std::int64_t col) const {
   const bool turned = input_.axis == Orientation::column;
@@ -201,9 +214,8 @@ QuantizedRows ReferenceQuantizer::quantize(const QuantizerSpec& spec, const Devi
   const Tiles tiles(spec, rows_, cols_);
   const bool scaled = spec.scale_format != ScaleFormat::none;
   const std::vector<std::uint32_t>& amax = tile_amax(p, spec, deviation.amax);
-  std::uint32_t whole = 0;
-  if (needs_tensor_amax(spec.rule) && !amax.empty()) whole = *std::max_element(amax.begin(), amax.end());
-  if (input_.tensor_amax) whole = magnitude_bits(*input_.tensor_amax);
+  const bool wants_whole = needs_tensor_amax(spec.rule) || input_.tensor_amax.has_value();
+  const std::uint32_t whole = wants_whole ? bits_of(tensor_amax(spec, deviation)) : 0u;
   const TensorScale tensor = tensor_scale(spec, whole);
 
   QuantizedRows result;

@@ -58,6 +58,10 @@ class ReferenceQuantizer {
   [[nodiscard]] bool possible(const QuantizerSpec& spec, const Deviation& deviation) const;
   [[nodiscard]] QuantizedRows quantize(const QuantizerSpec& spec, const Deviation& deviation,
                                        std::span<const std::int64_t> rows, bool decoded = false);
+  /// Largest magnitude of everything that the quantizer encodes (what a tensor scale follows from); remembered.
+  [[nodiscard]] float tensor_amax(const QuantizerSpec& spec, const Deviation& deviation);
+  /// From now on given, not measured.
+  void give_tensor_amax(float amax) { input_.tensor_amax = amax; }
   /// Everything, in the axes of the original.
   [[nodiscard]] UnpackedTensor quantize(const QuantizerSpec& spec);
   /// The values after transform and outlier clamping, [rows(), cols()].
@@ -74,6 +78,14 @@ class ReferenceQuantizer {
   std::vector<float> turned_;
   std::int64_t rows_ = 0, cols_ = 0;
   std::list<Prepared> prepared_;
+  struct KnownAmax {
+    HadamardSpec hadamard;
+    OutlierSpec outlier;
+    bool flush;
+    AmaxDefect defect;
+    std::uint32_t amax;
+  };
+  std::vector<KnownAmax> known_amaxes_;  ///< of every input ever prepared
 };
 
 }  // namespace ng::validate
