@@ -95,7 +95,25 @@ void add_errors(const RunReader& run, const RunCurve& curve, std::vector<ErrorSa
   }
 }
 
-// Adds a run; FLOP shares once for each arm.
+void add_routers(const RunReader& run, const RunCurve& curve, std::vector<RouterSample>& out) {
+  const std::vector<std::int64_t> layers = run.moe_layers();
+  const std::vector<MoeRow> rows = run.moe();
+  const std::pair<const char*, std::vector<float> MoeRow::*> measures[] = {{"max_violation", &MoeRow::max_violation},
+                                                                           {"router_entropy", &MoeRow::router_entropy},
+                                                                           {"dropped", &MoeRow::dropped}};
+  for (const auto& [name, values] : measures) {
+    for (std::size_t l = 0; l < layers.size(); ++l) {
+      RouterSample sample{curve.arm, curve.seed, layers[l], name, {}, {}};
+      for (const MoeRow& row : rows) {
+        sample.step.push_back(static_cast<double>(row.step));
+        sample.value.push_back(static_cast<double>((row.*values)[l]));
+      }
+      out.push_back(std::move(sample));
+    }
+  }
+}
+
+// Adds a run; FLOP shares and products once for each arm.
 void add_run(const RunReader& run, const std::string& arm, StudyResult& study, Facts& facts) {
   const RunCurve& curve = study.runs.emplace_back(curve_of(run, request_of(run), arm));
   add_errors(run, curve, study.errors);
@@ -103,7 +121,9 @@ void add_run(const RunReader& run, const std::string& arm, StudyResult& study, F
                                  [&](const FlopShare& share) { return share.arm == arm; });
   if (!known) {
     for (const auto& [format, share] : run.flops_by_format()) study.flop_shares.push_back({arm, format, share});
+    for (const GemmRow& gemm : run.gemms()) study.gemms.push_back({arm, gemm});
   }
+  add_routers(run, curve, study.routers);
   facts.add(run.identity());
 }
 
@@ -123,8 +143,9 @@ std::string key_of(const RunReader& run) {
 }  // namespace
 
 const std::vector<std::string>& reported_measures() {
-  static const std::vector<std::string> measures = {"rel_mse", "underflow_rate", "saturation_rate",
-                                                    "double_quant_error"};
+  static const std::vector<std::string> measures = {
+      "rel_mse",         "underflow_rate",         "saturation_rate",  "double_quant_error",
+      "scale_log2_mean", "scale_drift_from_start", "gemm_error_total", "gemm_error_accumulation"};
   return measures;
 }
 

@@ -13,7 +13,8 @@ namespace ng {
 std::vector<Picture> make_pictures(const StudyResult& study, const Judgement& judgement) {
   std::vector<Picture> out;
   for (auto& picture : {picture_error_by_layer(study), picture_paired_differences(study, judgement),
-                        picture_loss_curves(study), picture_matched_differences(study, judgement)}) {
+                        picture_loss_curves(study), picture_matched_differences(study, judgement),
+                        picture_error_over_steps(study), picture_scales_over_steps(study), picture_routers(study)}) {
     if (picture) out.push_back(*picture);
   }
   return out;

@@ -7,6 +7,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstdlib>
 #include <map>
 #include <set>
 
@@ -196,6 +197,76 @@ std::string flop_section(const StudyResult& study) {
          "</table></div>\n<p>What really ran, of all multiplications in matrix products of a training step.</p>\n";
 }
 
+// "layer.3/fc1/fprop" -> layer 3 and "fc1/fprop"; sites outside of layers are their own.
+std::pair<std::int64_t, std::string> layer_and_product(const std::string& site) {
+  constexpr std::string_view kPrefix = "layer.";
+  const std::size_t slash = site.find('/');
+  if (!site.starts_with(kPrefix) || slash == std::string::npos) return {-1, site};
+  return {std::strtoll(site.c_str() + kPrefix.size(), nullptr, 10), site.substr(slash + 1)};
+}
+
+// "0–3, 7"
+std::string layer_list(const std::vector<std::int64_t>& layers) {
+  std::string out;
+  for (std::size_t i = 0; i < layers.size();) {
+    std::size_t end = i + 1;
+    while (end < layers.size() && layers[end] == layers[end - 1] + 1) ++end;
+    if (layers[i] >= 0) {
+      out += fmt::format("{}{}", out.empty() ? "" : ", ", layers[i]);
+      if (end - i > 1) out += fmt::format("–{}", layers[end - 1]);
+    }
+    i = end;
+  }
+  return out.empty() ? "–" : out;
+}
+
+// Products that an arm executed in the same way in several layers are one row.
+std::string gemm_section(const StudyResult& study) {
+  if (study.gemms.empty()) return {};
+  struct Row {
+    std::string arm, product;
+    GemmRow gemm;
+    std::vector<std::int64_t> layers;
+    double share = 0;
+  };
+  std::vector<Row> rows;
+  std::map<std::vector<std::string>, std::size_t> known;
+  for (const ExecutedGemm& e : study.gemms) {
+    const auto [layer, product] = layer_and_product(e.gemm.site);
+    const GemmRow& g = e.gemm;
+    const auto [at, fresh] = known.try_emplace({e.arm, product, g.a_scales, g.b_scales, g.a_format, g.b_format,
+                                                g.carrier, g.arithmetic, g.accumulate, g.output, g.algorithm},
+                                               rows.size());
+    if (fresh) rows.push_back({e.arm, product, g, {}, 0});
+    rows[at->second].layers.push_back(layer);
+    rows[at->second].share += g.flops_share;
+  }
+  std::string out = "<h2>What each product executed</h2>\n";
+  for (std::size_t begin = 0; begin < rows.size();) {
+    std::size_t end = begin;
+    while (end < rows.size() && rows[end].arm == rows[begin].arm) ++end;
+    out += fmt::format("<details>\n<summary>{}</summary>\n<div class=\"wide\"><table>\n<tr>", escape(rows[begin].arm)) +
+           th("product") + th("layers", true) + th("first operand", true) + th("second operand", true) +
+           th("carrier", true) + th("arithmetic", true) + th("accumulation", true) + th("output", true) +
+           th("algorithm", true) + th("FLOPs") + "</tr>\n";
+    for (; begin < end; ++begin) {
+      const Row& row = rows[begin];
+      const auto operand = [](const std::string& format, const std::string& scales) {
+        return scales == "none" ? format : scales;
+      };
+      out += "<tr>" + td(row.product) + td(layer_list(row.layers), "words") +
+             td(operand(row.gemm.a_format, row.gemm.a_scales), "words") +
+             td(operand(row.gemm.b_format, row.gemm.b_scales), "words") + td(row.gemm.carrier, "words") +
+             td(row.gemm.arithmetic, "words") + td(row.gemm.accumulate, "words") + td(row.gemm.output, "words") +
+             td(row.gemm.algorithm, "words") + td(number(100 * row.share, "{:.1f} %")) + "</tr>\n";
+    }
+    out += "</table></div>\n</details>\n";
+  }
+  return out +
+         "<p>fprop: activation × weight; dgrad: output gradient × weight; wgrad: output gradient × activation. FLOPs: "
+         "share of all products of a step.</p>\n";
+}
+
 std::string run_section(const StudyResult& study) {
   std::string out = "<h2>Runs</h2>\n<div class=\"wide\"><table>\n<tr>" + th("recipe") + th("seed") + th("run", true) +
                     th("status", true) + th("last step") + th("tokens") + th("seconds") + th("tokens/s") + "</tr>\n";
@@ -250,7 +321,7 @@ std::string html_report(const StudyResult& study) {
   if (!study.question.empty()) out += "<h2>Question</h2>\n" + paragraphs(study.question);
   if (!study.prediction.empty()) out += "<h2>Prediction, written before the runs</h2>\n" + paragraphs(study.prediction);
   out += verdict_section(study, j) + picture_section(study, j) + matched_section(j) + error_section(study) +
-         flop_section(study) + run_section(study) + making_section(study);
+         flop_section(study) + gemm_section(study) + run_section(study) + making_section(study);
   return out + "</body>\n</html>\n";
 }
 

@@ -19,6 +19,8 @@ th { border-bottom: 2px solid #888; font-weight: 600; white-space: normal; verti
 th:first-child, td:first-child, td.words, th.words { text-align: left; }
 td.sentence { white-space: normal; min-width: 18rem; text-align: left; }
 td.strong { font-weight: 600; }
+details { margin: .5rem 0; }
+summary { cursor: pointer; font-weight: 600; padding: .2rem 0; }
 figure { margin: 1.4rem 0 1.8rem; }
 figure svg { width: 100%; min-width: 640px; height: auto; display: block; }
 figcaption { font-size: .9rem; color: #333; max-width: 52rem; margin-top: .4rem; }

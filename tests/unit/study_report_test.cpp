@@ -100,7 +100,22 @@ StudyResult sample() {
       for (const char* site : {"layer.0/fc1/activation/fprop", "layer.1/fc1/activation/fprop",
                                "layer.0/fc2/weight/fprop", "layer.1/attn_qkv/grad_output/dgrad", "embedding"}) {
         study.errors.push_back({arm, seed, site, "rel_mse", {1, 2}, {0.001 + effect, 0.002 + effect}});
+        study.errors.push_back({arm, seed, site, "scale_log2_mean", {1, 2}, {-3, -2.5}});
       }
+      for (const std::int64_t layer : {1, 3}) {
+        study.routers.push_back({arm, seed, layer, "max_violation", {0, 1, 2}, {0.5, 1.5, 0.25}});
+        study.routers.push_back({arm, seed, layer, "router_entropy", {0, 1, 2}, {1.4, 1.2, 1.1}});
+        study.routers.push_back({arm, seed, layer, "dropped", {0, 1, 2}, {0, 0, 0}});
+      }
+    }
+    for (const char* layer : {"0", "1", "3"}) {
+      GemmRow gemm;
+      gemm.site = std::string("layer.") + layer + "/fc1/fprop";
+      gemm.a_format = gemm.b_format = "e2m1";
+      gemm.a_scales = gemm.b_scales = "mxfp4,rule=<rceil>";
+      gemm.carrier = "bf16";
+      gemm.flops_share = 0.125;
+      study.gemms.push_back({arm, gemm});
     }
     study.flop_shares.push_back({arm, "bf16", 0.25});
     study.flop_shares.push_back({arm, "e2m1", 0.75});
@@ -125,7 +140,7 @@ TEST(Checker, SeesWhatIsWrong) {
 TEST(Pictures, WellFormedSelfContainedAndDeterministic) {
   const StudyResult study = sample();
   const std::vector<Picture> pictures = make_pictures(study, judge(study));
-  ASSERT_EQ(pictures.size(), 4U);
+  ASSERT_EQ(pictures.size(), 7U);
   for (const Picture& picture : pictures) {
     EXPECT_EQ(malformed(picture.svg).value_or(""), "") << picture.name;
     EXPECT_EQ(count(picture.svg, "http"), 1U) << "only the namespace";
@@ -155,7 +170,8 @@ TEST(Pictures, ErrorNeedsPositiveValuesAndSaysWhatIsNotDrawn) {
             std::string::npos);
   for (ErrorSample& e : study.errors) e.value.assign(e.value.size(), std::numeric_limits<double>::quiet_NaN());
   EXPECT_FALSE(picture_error_by_layer(study));
-  EXPECT_EQ(make_pictures(study, judge(study)).size(), 3U);
+  EXPECT_FALSE(picture_error_over_steps(study) || picture_scales_over_steps(study));
+  EXPECT_EQ(make_pictures(study, judge(study)).size(), 4U);
 }
 
 TEST(Pictures, DecibelsDrawTheSamePictureAsTheRelativeError) {
@@ -187,7 +203,7 @@ TEST(Pictures, AreWrittenAsFiles) {
   const std::filesystem::path folder = std::filesystem::temp_directory_path() / "ng_study_report_test";
   std::filesystem::create_directories(folder);
   const std::vector<std::string> paths = write_pictures(sample(), folder.string());
-  ASSERT_EQ(paths.size(), 4U);
+  ASSERT_EQ(paths.size(), 7U);
   std::ifstream file(paths[1]);
   std::stringstream text;
   text << file.rdbuf();
@@ -196,14 +212,42 @@ TEST(Pictures, AreWrittenAsFiles) {
   EXPECT_THROW(write_pictures(sample(), (folder / "absent").string()), MachineError);
 }
 
+TEST(Pictures, RoutersShowDroppedSlotsWhereThereAreAny) {
+  StudyResult study = sample();
+  EXPECT_EQ(picture_routers(study)->svg.find(">dropped<"), std::string::npos);
+  for (RouterSample& router : study.routers)
+    if (router.measure == "dropped") router.value = {0, 7, 9};
+  EXPECT_NE(picture_routers(study)->svg.find(">dropped<"), std::string::npos);
+  study.routers.clear();
+  EXPECT_FALSE(picture_routers(study));
+}
+
 TEST(Report, WellFormedCompleteAndOffline) {
   const StudyResult study = sample();
   const std::string html = html_report(study);
   EXPECT_EQ(malformed_page(html).value_or(""), "");
-  EXPECT_EQ(count(html, "http"), 4U) << "the namespaces of four pictures and nothing else";
+  EXPECT_EQ(count(html, "http"), 7U) << "the namespaces of seven pictures and nothing else";
   EXPECT_EQ(count(html, "<script"), 0U);
-  for (const char* part : {"Question", "Prediction", "Verdict", "Pictures", "Errors", "GEMM FLOPs by format", "Runs",
-                           "How it was made", "Holm", "0123abc", "simulated numbers", "sha256:simulated", "75.0 %"}) {
+  for (const char* part : {"Question",
+                           "Prediction",
+                           "Verdict",
+                           "Pictures",
+                           "Errors",
+                           "GEMM FLOPs by format",
+                           "Runs",
+                           "How it was made",
+                           "Holm",
+                           "0123abc",
+                           "simulated numbers",
+                           "sha256:simulated",
+                           "75.0 %",
+                           "What each product executed",
+                           "fc1/fprop",
+                           "0–1, 3",
+                           "mxfp4,rule=&lt;rceil&gt;",
+                           "37.5 %",
+                           "Router load",
+                           "Scales while training"}) {
     EXPECT_NE(html.find(part), std::string::npos) << part;
   }
   for (const RunCurve& run : study.runs) {

@@ -34,6 +34,13 @@ struct Picture {
 /// Training-loss difference at equal steps, smoothed after the subtraction, a panel for each arm.
 [[nodiscard]] std::optional<Picture> picture_matched_differences(const StudyResult& study, const Judgement& judgement);
 
+/// Relative MSE, and the mean log2 of the scales, of the quantized operands over steps: a panel for each operand and
+/// linear, a line for each arm, the mean over layers and seeds.
+[[nodiscard]] std::optional<Picture> picture_error_over_steps(const StudyResult& study);
+[[nodiscard]] std::optional<Picture> picture_scales_over_steps(const StudyResult& study);
+/// Overload, entropy and (where there are any) dropped slots of the routers over steps, for up to six layers.
+[[nodiscard]] std::optional<Picture> picture_routers(const StudyResult& study);
+
 /// All pictures for which the study holds data, in the order above.
 [[nodiscard]] std::vector<Picture> make_pictures(const StudyResult& study, const Judgement& judgement);
 /// Writes them as NAME.svg into an existing folder and returns the paths. MachineError if that fails.

@@ -42,7 +42,7 @@ struct RunnerResult {
 /// `announce`: one line for each run that ends. UserError for an index outside of the plan; UserError or MachineError
 /// when DIR/runs cannot be made.
 [[nodiscard]] RunnerResult run_study(const RunPlan& plan, const RunnerOptions& options, StatusLine& status,
-                                    bool announce);
+                                     bool announce);
 
 /// Script of a Slurm array with one task for each unfinished run; each calls `program study run DIR --index`.
 [[nodiscard]] std::string slurm_script(const RunPlan& plan, const std::filesystem::path& program);

@@ -12,6 +12,8 @@
 #include <utility>
 #include <vector>
 
+#include "narrowgauge/recording/run_rows.hpp"
+
 namespace ng {
 
 /// One training run: an arm (a named recipe) at one seed. Losses in nats per token. `step` and `loss` are
@@ -34,6 +36,21 @@ struct ErrorSample {
   std::string site;  // layer.3/fc1/activation/fprop
   std::string measure;
   std::vector<double> step, value;
+};
+
+/// One number of a layer's router over the steps of a run: max_violation, router_entropy or dropped.
+struct RouterSample {
+  std::string arm;
+  std::uint64_t seed = 0;
+  std::int64_t layer = 0;
+  std::string measure;
+  std::vector<double> step, value;
+};
+
+/// A product as an arm's runs executed it.
+struct ExecutedGemm {
+  std::string arm;
+  GemmRow gemm;
 };
 
 /// The part of an arm's GEMM FLOPs that had operands of this format, 0 to 1.
@@ -59,6 +76,8 @@ struct StudyResult {
   std::vector<RunCurve> runs;
   std::vector<ErrorSample> errors;
   std::vector<FlopShare> flop_shares;
+  std::vector<RouterSample> routers;
+  std::vector<ExecutedGemm> gemms;
   std::vector<std::string> notes;
   std::string machine, git_revision, command;
   JudgementOptions options;
