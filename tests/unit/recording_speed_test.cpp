@@ -32,7 +32,7 @@ TEST(RecordingSpeed, ARecordCostsLessThanAMillisecond) {
   constexpr int kRecords = 400;
   double handed_over = 0;
   for (int step = 0; step < kRecords; ++step) {
-    RecordRow row{0, step, std::vector<float>(5760, static_cast<float>(step))};
+    RecordRow row{0, step, std::vector<float>(5760, static_cast<float>(step)), {}};
     const auto before = Clock::now();
     writer.append(std::move(row));
     handed_over += milliseconds(Clock::now() - before);
