@@ -6,6 +6,7 @@
 #include <filesystem>
 
 #include "commands.hpp"
+#include "narrowgauge/base/atomic_file.hpp"
 #include "narrowgauge/base/error.hpp"
 #include "narrowgauge/base/interrupt.hpp"
 #include "narrowgauge/base/progress.hpp"
@@ -36,6 +37,31 @@ RunRequest request_from(const Arguments& arguments) {
   return request;
 }
 
+/// --from RUN.h5@STEP: that run's request with what is given beside it.
+RunRequest forked_from(const Arguments& arguments, const std::string& text) {
+  for (const char* other : {"model", "data", "init", "resume"})
+    if (arguments.has(other)) arguments.fail(fmt::format("--{} cannot be given with --from: the run says it", other));
+  if (!arguments.has("out")) arguments.fail("--out is needed");
+  const std::size_t at = text.rfind('@');
+  const std::string digits = at == std::string::npos ? "" : text.substr(at + 1);
+  if (digits.empty() || digits.size() > 18 || digits.find_first_not_of("0123456789") != std::string::npos)
+    arguments.fail(fmt::format("--from {} is not RUN.h5@STEP", text));
+  RunRequest request = fork_request(text.substr(0, at), std::stoll(digits));
+  if (const auto recipe = arguments.optional("recipe")) {
+    request.recipe_path = study_file("recipes", *recipe).string();
+    request.recipe_text = read_file(request.recipe_path);
+  }
+  if (const auto record = arguments.optional("record")) {
+    request.record_path = *record;
+    request.record_text = *record == "none" ? "" : read_file(*record);
+  }
+  if (arguments.has("steps"))
+    request.settings.emplace_back("train.steps", fmt::format("{}", arguments.integer("steps", 1)));
+  for (const std::string& setting : arguments.all("set"))
+    request.settings.push_back(split_setting(setting, "--set " + setting));
+  return request;
+}
+
 int run(const Arguments& arguments) {
   const bool quiet = arguments.flag("quiet");
   StatusLine status(stderr, StatusLine::detect(stderr, quiet));
@@ -61,7 +87,8 @@ int run(const Arguments& arguments) {
     label = std::filesystem::path(file).stem().string();
     result = resume_run(file, options);
   } else {
-    const RunPlanned plan = plan_run(request_from(arguments));
+    const auto from = arguments.optional("from");
+    const RunPlanned plan = plan_run(from ? forked_from(arguments, *from) : request_from(arguments));
     file = arguments.get("out");
     label = plan.resolved.name + " seed " + std::to_string(plan.request.seed);
     result = train_run(plan, file, options);
@@ -89,6 +116,8 @@ Command train_command() {
               {"data", "D", Occurs::optional, "", "a name of data/corpora, a corpus manifest, a text, or token shards"},
               {"out", "RUN.h5", Occurs::optional, "", "run file; must not exist"},
               {"resume", "RUN.h5", Occurs::optional, "", "go on with an interrupted or killed run, byte for byte"},
+              {"from", "RUN.h5@STEP", Occurs::optional, "",
+               "a new run from the state of another after STEP steps, under --recipe and --set"},
               {"steps", "N", Occurs::optional, "", "steps, short for --set train.steps=N"},
               {"seed", "S", Occurs::optional, "0", "seed of weights, data order and random rounding"},
               {"set", "PATH=VALUE", Occurs::repeated, "",

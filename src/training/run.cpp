@@ -326,6 +326,10 @@ void Run::restore(const LoadedCheckpoint& checkpoint) {
   if (checkpoint.run_id != plan_.run_id)
     throw UserError(
         fmt::format("{}: belongs to run {}, not to {}", checkpoint.path.string(), checkpoint.run_id, plan_.run_id));
+  load_state(checkpoint);
+}
+
+void Run::load_state(const LoadedCheckpoint& checkpoint) {
   for (auto& [site, history] : state_.quantizers.amax) {
     const auto found = checkpoint.tensors.find("amax_history/" + site);
     if (found == checkpoint.tensors.end()) continue;  // no step yet

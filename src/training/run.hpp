@@ -60,8 +60,11 @@ class Run {
   void save(CheckpointStore& store, RunFileWriter& writer, std::int64_t steps_done);
   /// UserError when the checkpoint is another run's or does not fit.
   void restore(const LoadedCheckpoint& checkpoint);
+  /// Begins with the weights and states of another run's checkpoint. UserError when it does not fit.
+  void fork(const LoadedCheckpoint& checkpoint) { load_state(checkpoint); }
 
  private:
+  void load_state(const LoadedCheckpoint& checkpoint);
   Batch batch_at(std::int64_t step, std::int64_t micro_batch);
   /// Held-out windows [first, first + sequences).
   Batch evaluation_batch(std::int64_t first, std::int64_t sequences);

@@ -54,6 +54,9 @@ Json RunRequest::to_json() const {
   json["seed"] = seed;
   json["backend"] = backend;
   json["arithmetic"] = arithmetic;
+  if (fork)
+    json["fork"] = Json::object(
+        {{"run_file", fork->run_file}, {"run_id", fork->run_id}, {"digest", fork->digest}, {"step", fork->step}});
   return json;
 }
 
@@ -70,6 +73,10 @@ RunRequest RunRequest::from_json(const Json& json) {
   r.seed = static_cast<std::uint32_t>(json.at("seed").as_uint());
   r.backend = json.at("backend").as_string();
   r.arithmetic = json.at("arithmetic").as_string();
+  if (const auto found = json.as_object().find("fork"); found != json.as_object().end())
+    r.fork = ForkPoint{found->second.at("run_file").as_string(), found->second.at("run_id").as_string(),
+                       found->second.at("digest").as_string(),
+                       static_cast<std::int64_t>(found->second.at("step").as_uint())};
   return r;
 }
 
@@ -126,6 +133,13 @@ RunPlanned plan_run(const RunRequest& request) {
   if (!request.init_path.empty()) {
     check_initial_weights(request.init_path, plan.model);
     identity["init"] = initial_weights_digest(request.init_path);
+  }
+  if (request.fork) {
+    if (request.fork->step >= plan.training.steps)
+      throw UserError(fmt::format("--from {}@{}: the run ends after {} steps (key steps)", request.fork->run_file,
+                                  request.fork->step, plan.training.steps));
+    identity["fork"] = Json::object(
+        {{"run_id", request.fork->run_id}, {"digest", request.fork->digest}, {"step", request.fork->step}});
   }
   identity["model"] = plan.model.to_json();
   identity["recipe"] = plan.resolved.to_json();

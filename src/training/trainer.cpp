@@ -126,7 +126,31 @@ RunResult train_run(const RunPlanned& plan, const std::string& out, const RunOpt
   RunFileWriter writer = RunFileWriter::create(out, run.setup(relative_checkpoint_folder(out)));
   CheckpointStore store(checkpoint_folder_of(out));
   store.remove_after(0);  // left over from another run of that name
-  return loop(run, plan, options, writer, store, 0, {});
+  if (!plan.request.fork) return loop(run, plan, options, writer, store, 0, {});
+  const ForkPoint& fork = *plan.request.fork;
+  const LoadedCheckpoint checkpoint =
+      load_checkpoint(CheckpointStore(checkpoint_folder_of(fork.run_file)).path_of(fork.step));
+  if (checkpoint.digest != fork.digest)
+    throw UserError(
+        fmt::format("{}: is no longer the checkpoint that this run was planned from", checkpoint.path.string()));
+  run.fork(checkpoint);
+  run.save(store, writer, fork.step);  // from here on it can be resumed by itself
+  return loop(run, plan, options, writer, store, fork.step, {});
+}
+
+RunRequest fork_request(const std::string& run_file, std::int64_t step) {
+  RunRequest request = request_of(RunReader(run_file));
+  const CheckpointStore store(checkpoint_folder_of(run_file));
+  const std::vector<std::int64_t> present = store.steps();
+  if (std::find(present.begin(), present.end(), step) == present.end()) {
+    std::string there;
+    for (const std::int64_t s : present) there += fmt::format("{}{}", there.empty() ? "" : ", ", s);
+    throw UserError(fmt::format("{}: has no checkpoint after {} steps; there are: {}", run_file, step,
+                                there.empty() ? "none" : there));
+  }
+  const LoadedCheckpoint checkpoint = load_checkpoint(store.path_of(step));
+  request.fork = ForkPoint{std::filesystem::absolute(run_file).string(), checkpoint.run_id, checkpoint.digest, step};
+  return request;
 }
 
 RunResult resume_run(const std::string& run_file, const RunOptions& options) {

@@ -159,6 +159,33 @@ TEST(Runs, MicroBatchesOfADenseModelChangeNothingForBlockFormats) {
   }
 }
 
+// A fork under the same recipe repeats the run from there on, byte for byte; under another it goes elsewhere, with an
+// identity of its own that a resumption keeps.
+TEST(Runs, AForkBeginsWithTheOtherRunsState) {
+  const Folder folder("fork");
+  const ng::RunRequest request = small_request("fp8_tensor_delayed");
+  const End whole = run(folder, "whole", request);
+  const std::string file = folder.file("whole.h5");
+  const ng::RunRequest same = ng::fork_request(file, 4);
+  const End again = run(folder, "again", same);
+  EXPECT_EQ(differing(whole, again), std::vector<std::string>{});
+  EXPECT_EQ(again.losses, std::vector<double>(whole.losses.end() - 4, whole.losses.end()));  // two values a step
+  EXPECT_NE(ng::plan_run(same).run_id, ng::plan_run(request).run_id);
+
+  ng::RunRequest other = ng::fork_request(file, 4);
+  other.recipe_text = small_request("mxfp4").recipe_text;
+  const End forked = run(folder, "forked", other);
+  EXPECT_NE(whole.tensors, forked.tensors);
+  EXPECT_EQ(forked.losses.size(), 4u);
+  ng::RunOptions options;
+  int asked = 0;
+  options.interrupted = [&] { return asked++ == 1; };
+  EXPECT_THROW(ng::train_run(ng::plan_run(other), folder.file("cut.h5"), options), ng::InterruptedError);
+  ng::resume_run(folder.file("cut.h5"), ng::RunOptions{});
+  expect_equal(forked, end_of(folder.file("cut.h5")));
+  EXPECT_THROW((void)ng::fork_request(file, 3), ng::UserError);
+}
+
 TEST(Runs, ADivergedRunSaysSoAndKeepsItsRows) {
   const Folder folder("diverged");
   const std::string file = folder.file("run.h5");

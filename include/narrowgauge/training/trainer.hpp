@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -21,6 +22,14 @@
 
 namespace ng {
 
+/// Where a forked run begins: with the state of another run after `step` steps. Part of its identity, but for the file.
+struct ForkPoint {
+  std::string run_file;
+  std::string run_id;
+  std::string digest;  ///< of the checkpoint
+  std::int64_t step = 0;
+};
+
 /// What the user asked for, as texts: enough to start a run and, from a run file, to go on with it.
 struct RunRequest {
   std::string model_path, model_text;
@@ -32,6 +41,7 @@ struct RunRequest {
   std::uint32_t seed = 0;
   std::string backend = "cpu";
   std::string arithmetic = "ieee";
+  std::optional<ForkPoint> fork;
 
   /// Reads the files named by the three paths into the texts.
   void read_files();
@@ -87,6 +97,10 @@ RunResult train_run(const RunPlanned& plan, const std::string& out, const RunOpt
 /// Goes on with an interrupted or killed run, from its newest checkpoint, byte for byte; a finished one returns its
 /// result. UserError saying what differs when program sources, data or files are no longer those of the run.
 RunResult resume_run(const std::string& run_file, const RunOptions& options);
+
+/// The request of a run that goes on from RUN.h5@STEP, all else as in that run; the caller changes what is to differ
+/// (recipe, settings). UserError when there is no such checkpoint, naming those that are there.
+[[nodiscard]] RunRequest fork_request(const std::string& run_file, std::int64_t step);
 
 /// The request that a run file was made from.
 [[nodiscard]] RunRequest request_of(const RunReader& run);
