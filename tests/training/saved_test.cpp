@@ -24,7 +24,7 @@ ng::RunRequest request_with(const std::string& saved, const std::string& from, c
   return request;
 }
 
-End run(const ng_test::Folder& folder, const std::string& name, const ng::RunRequest& request) {
+End trained(const ng_test::Folder& folder, const std::string& name, const ng::RunRequest& request) {
   ng::train_run(ng::plan_run(request), folder.file(name), {});
   return ng_test::end_of(folder.file(name));
 }
@@ -45,16 +45,17 @@ const char* const kFrom = "from = \"saved\", via = \"requantize\", ";
 
 TEST(Saved, Bf16CodesChangeNothingAndNarrowOnesDo) {
   const ng_test::Folder folder("saved");
-  const End plain = run(folder, "plain.h5", request_with("", "layers = \"first:100%\", ", ""));
-  const End exact = run(folder, "exact.h5",
-                        request_with(kSaved, kFrom, "kept = { element = \"bf16\" }\ngate = { element = \"bf16\" }\n"));
+  const End plain = trained(folder, "plain.h5", request_with("", "layers = \"first:100%\", ", ""));
+  const End exact =
+      trained(folder, "exact.h5",
+              request_with(kSaved, kFrom, "kept = { element = \"bf16\" }\ngate = { element = \"bf16\" }\n"));
   EXPECT_EQ(differing(plain, exact), std::vector<std::string>{});
   EXPECT_EQ(plain.losses, exact.losses);
 
   const End narrow =
-      run(folder, "narrow.h5",
-          request_with(kSaved, kFrom,
-                       "kept = { like = \"fp8_1x128\", element = \"e5m6\" }\ngate = { like = \"fp8_1x128\" }\n"));
+      trained(folder, "narrow.h5",
+              request_with(kSaved, kFrom,
+                           "kept = { like = \"fp8_1x128\", element = \"e5m6\" }\ngate = { like = \"fp8_1x128\" }\n"));
   EXPECT_EQ(plain.losses.front(), narrow.losses.front()) << "the forward pass reads the originals";
   EXPECT_FALSE(differing(plain, narrow).empty());
 
