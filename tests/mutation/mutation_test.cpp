@@ -107,7 +107,9 @@ TEST(Mutation, EveryTableOfNamesIsFlippedOrSaysWhyNot) {
       "TensorScope",   "FourOverSixError", "DecodeOrder",    "OutlierScope", "OutlierResidual", "ScaleApplication",
       "HadamardSigns", "HadamardOrder",    "HadamardResult", "Arithmetic",   "Accumulate"};
   // Names of places and of steps of a training step, judged by the tests of recipes, backends and gradients.
-  const std::set<std::string> places = {"Gemm", "Operand", "Orientation", "OperandKind", "FormSource", "Carrier"};
+  const std::set<std::string> places = {
+      "Gemm",      "Operand",    "Orientation",     "OperandKind", "FormSource",    "Carrier",
+      "SavedKind", "Compensate", "DecodedResidual", "AmaxReduce",  "EstimatorKind", "EstimatorBeyond"};
   const std::string text = text_of_file(std::string(NG_SOURCE_DIR) + "/include/narrowgauge/recipe/enum_names.hpp");
   const std::regex row(R"(NG_ENUM_TABLE\((\w+), \{)");
   std::size_t tables = 0;

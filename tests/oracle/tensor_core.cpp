@@ -39,7 +39,7 @@ float rounded(double sum, const Accumulator& acc) {
   const double result = (acc.fp16 ? nearest_even(sum / unit) : std::trunc(sum / unit)) * unit;
   const double limit = acc.fp16 ? 65536.0 : 0x1p128;
   if (std::fabs(result) >= limit) return std::copysign(std::numeric_limits<float>::infinity(), static_cast<float>(sum));
-  return std::copysign(static_cast<float>(result), static_cast<float>(sum));
+  return result == 0 ? 0.0F : static_cast<float>(result);  // what is rounded to zero has no sign
 }
 
 float step(const Accumulator& acc, const std::vector<Term>& terms, float c) {
@@ -57,7 +57,9 @@ float step(const Accumulator& acc, const std::vector<Term>& terms, float c) {
 Term product(const Accumulator& acc, const DotOperands& in, std::size_t k) {
   const double a = static_cast<double>(in.a[k]), b = static_cast<double>(in.b[k]);
   if (a * b == 0) return {0, acc.zero_exponent};
-  Term t{a * b, exponent_of(a, in.smallest_a) + exponent_of(b, in.smallest_b)};
+  // Interleaved products are FP16's: an operand's own smallest exponent counts no more than FP16's.
+  const auto smallest = [&](int own) { return acc.interleaved ? std::min(own, -14) : own; };
+  Term t{a * b, exponent_of(a, smallest(in.smallest_a)) + exponent_of(b, smallest(in.smallest_b))};
   if (acc.scales == StepScales::step) {  // powers of two
     const double sa = static_cast<double>(in.scale_a[k / in.scale_k]);
     const double sb = static_cast<double>(in.scale_b[k / in.scale_k]);

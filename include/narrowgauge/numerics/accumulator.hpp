@@ -5,9 +5,10 @@
 // MMA-Sim, arXiv 2511.10909, and of Khattak and Mikaitis's models). Integers only. Operands, accumulators and results
 // are FP32 numbers, whatever format they have: every operand format is exact in FP32.
 //
-// Unmeasured, taken from the public models: all NaN results are 0x7FFFFFFF; a result beyond the format becomes an
-// infinity, also where rounding is toward zero; a step whose terms are all zero gives +0, also when all are -0;
-// FP32 subnormal results; the least exponent that a zero term counts with (`zero_exponent`).
+// Measured on an H100 for every mma.sync and wgmma instruction (data/golden/h100_special.h5): all NaN results are
+// 0x7FFFFFFF; a result beyond the format becomes an infinity, also where rounding is toward zero; a step that is zero,
+// or so small that it is rounded to zero, gives +0, also when all terms are -0; FP32 subnormal results; the least
+// exponent that a zero term counts with (`zero_exponent`). Of other chips these are the public models'.
 #pragma once
 
 #include <cstdint>
@@ -27,7 +28,8 @@ enum class StepScales : std::uint8_t { none, step, groups };
 
 /// Which k a step takes. `consecutive`: L in ascending k. `low_then_high_pairs`: of each instruction's k first those
 /// with k mod 4 in {0, 1}, then the others, from +0; the accumulator is added to the result, to nearest even (FP8
-/// through mma.sync on Hopper: FP16 products of the unpacked low and high halves of each register).
+/// through mma.sync on Hopper: FP16 products of the unpacked low and high halves of each register, so that E4M3's
+/// subnormals count with the exponents that they have in FP16).
 enum class StepOrder : std::uint8_t { consecutive, low_then_high_pairs };
 
 struct AccumulatorSpec {
@@ -112,6 +114,7 @@ NG_HD constexpr int highest_bit(std::uint64_t value) {
 }
 
 /// sum * 2^exponent rounded to FP32 with `precision` bits, toward zero or to nearest even, or to FP16; as FP32 bits.
+/// What rounds to zero is +0.
 NG_HD constexpr std::uint32_t rounded_sum(std::int64_t sum, int exponent, StepResult result, int precision) {
   if (sum == 0) return 0;
   const bool fp16 = result == StepResult::fp16_nearest_even;
@@ -129,7 +132,7 @@ NG_HD constexpr std::uint32_t rounded_sum(std::int64_t sum, int exponent, StepRe
     const std::uint64_t half = drop > 64 ? ~0ull : 1ull << (drop - 1);
     magnitude = kept + (nearest && (rest > half || (rest == half && (kept & 1) != 0)) ? 1 : 0);
     exponent = last;
-    if (magnitude == 0) return sign;
+    if (magnitude == 0) return 0;
   }
   // 3. FP32 bits.
   const int top = highest_bit(magnitude);
@@ -176,6 +179,11 @@ NG_HD constexpr std::int64_t aligned_term(const Term& term, int fraction, int gr
       static_cast<std::uint64_t>(term.significand < 0 ? -term.significand : term.significand);
   const std::int64_t value = cut(magnitude, term.exponent - fraction - grid);
   return term.significand < 0 ? -value : value;
+}
+
+/// Smallest exponent that an operand counts with: its format's, or FP16's where it is turned into FP16 first.
+NG_HD constexpr int operand_exponent(const AccumulatorSpec& spec, int of_format) {
+  return spec.order == StepOrder::low_then_high_pairs && of_format > -14 ? -14 : of_format;
 }
 
 /// Which k of an instruction is term t of its step s.
@@ -240,8 +248,8 @@ NG_HD std::uint32_t step(const AccumulatorSpec& spec, const StepOperands& in, st
         else
           scale_exponent = exponent_of_bits(sa) + exponent_of_bits(sb);
       }
-      const AlignedNumber a = aligned_number(bits_of(in.a[k]), in.smallest_exponent_a);
-      const AlignedNumber b = aligned_number(bits_of(in.b[k]), in.smallest_exponent_b);
+      const AlignedNumber a = aligned_number(bits_of(in.a[k]), operand_exponent(spec, in.smallest_exponent_a));
+      const AlignedNumber b = aligned_number(bits_of(in.b[k]), operand_exponent(spec, in.smallest_exponent_b));
       specials.product(a, b);
       terms[count++] = product_term(spec, a, b, scale_exponent);
     }
@@ -266,8 +274,9 @@ NG_HD constexpr float rounded_to_fp16(float value) {
   if (!is_finite_bits(bits)) return is_nan_bits(bits) ? float_of(kTensorCoreNanBits) : value;
   const AlignedNumber n = aligned_number(bits, -126);
   if (n.significand == 0) return value;
-  const std::int64_t signed_value = n.negative ? -static_cast<std::int64_t>(n.significand) : n.significand;
-  return float_of(accumulator_detail::rounded_sum(signed_value, n.exponent - 23, StepResult::fp16_nearest_even, 11));
+  const std::uint32_t magnitude =
+      accumulator_detail::rounded_sum(n.significand, n.exponent - 23, StepResult::fp16_nearest_even, 11);
+  return float_of(magnitude | (bits & kSignBit));
 }
 
 /// a + b in FP32, to nearest even, with the NaN that a GPU writes.

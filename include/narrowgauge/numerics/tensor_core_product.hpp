@@ -4,7 +4,7 @@
 // scales, split K, output rounding, in the order that cuBLASLt 13.1's kernels on an H100 were measured to use
 // (data/golden/h100_gemm.h5). Another kernel may use another order: it is part of the specification here.
 //
-// Unmeasured: NaN results are 0x7FFFFFFF in FP32 and 0x7FFF in BF16 and FP16.
+// Measured too: NaN results are 0x7FFFFFFF in FP32 and 0x7FFF in BF16 and FP16; scales that multiply to zero give +0.
 #pragma once
 
 #include <cstdint>
@@ -17,7 +17,7 @@
 namespace ng {
 
 /// Which FP32 scales a product has and where they enter; A is [M, K], B is [N, K].
-/// `tensor`: result * fp32(scale_a * scale_b). `outer`: (result * scale_b[n]) * scale_a[m].
+/// `tensor`: fma(result, fp32(scale_a * scale_b), +0). `outer`: (result * scale_b[n]) * scale_a[m].
 /// `block_1x128`, per 128 of K: total = fma(fp32(chain * scale_a[m][k/128]), scale_b[n][k/128], total).
 /// `block_128x128`, per 128 of K: total = fma(chain, fp32(scale_a[m][k/128] * scale_b[n/128][k/128]), total).
 enum class ScaleMode : std::uint8_t { none, tensor, outer, block_1x128, block_128x128 };
@@ -77,13 +77,13 @@ NG_HD constexpr std::int64_t split_length(const TensorCoreSpec& spec, std::int64
 /// What is done to the FP32 sum of an element at the end: scales that are not blockwise. Rounding to the output's type
 /// is left to `output_bits`.
 NG_HD float scaled_result(ScaleMode mode, float sum, const ElementScales& scales) {
-  if (mode == ScaleMode::tensor) return gpu_mul(sum, gpu_mul(*scales.a, *scales.b));
+  if (mode == ScaleMode::tensor) return gpu_fma(sum, gpu_mul(*scales.a, *scales.b), 0.0f);
   if (mode == ScaleMode::outer) return gpu_mul(gpu_mul(sum, *scales.b), *scales.a);
   return sum;
 }
 
-/// Bits of the result in the output's type: FP32's, or BF16's or FP16's in the low half. To nearest even; beyond the type
-/// is an infinity.
+/// Bits of the result in the output's type: FP32's, or BF16's or FP16's in the low half. To nearest even; beyond the
+/// type is an infinity.
 NG_HD std::uint32_t output_bits(ProductOutput output, float value) {
   const std::uint32_t bits = bits_of(value);
   if (output == ProductOutput::f32) return bits;
