@@ -28,7 +28,7 @@ driver=$(nvidia-smi --query-gpu=driver_version --format=csv,noheader 2>/dev/null
 status=0
 
 echo "== parity tests"
-timeout 240 "$bin/parity_gpu" --gtest_filter='-Reduced.*' --gtest_output=json:"$logs/tests.json" || status=1
+timeout 400 "$bin/parity_gpu" --gtest_filter='-Reduced.*' --gtest_output=json:"$logs/tests.json" || status=1
 
 sanitizer=$(command -v compute-sanitizer || ls /usr/local/cuda/bin/compute-sanitizer 2>/dev/null)
 set -- --out "$report" --driver "${driver:-unknown}"
