@@ -50,6 +50,7 @@ RunRequest forked_from(const Arguments& arguments, const std::string& text) {
   if (const auto recipe = arguments.optional("recipe")) {
     request.recipe_path = study_file("recipes", *recipe).string();
     request.recipe_text = read_file(request.recipe_path);
+    request.switch_texts.clear();  // of that run's recipe
   }
   if (const auto record = arguments.optional("record")) {
     request.record_path = *record;

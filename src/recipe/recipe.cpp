@@ -7,6 +7,7 @@
 
 #include <algorithm>
 
+#include "narrowgauge/base/atomic_file.hpp"
 #include "narrowgauge/base/error.hpp"
 #include "narrowgauge/base/nearest_key.hpp"
 #include "narrowgauge/recipe/enum_names.hpp"
@@ -15,10 +16,6 @@
 
 namespace ng {
 namespace recipe_parts {
-
-void refuse(const TomlTable& table, std::string_view key) {
-  if (table.has(key)) table.fail(key, "is not available in this version");
-}
 
 std::vector<std::string> list_items(std::string_view text) {
   std::vector<std::string> items;
@@ -140,7 +137,7 @@ void check_used(const Recipe& recipe, const TomlTable& root) {
 
 }  // namespace
 
-Recipe Recipe::from_document(const TomlDocument& document) {
+Recipe Recipe::from_document(const TomlDocument& document, const RecipeTexts& others) {
   const TomlTable root = document.root();
   Recipe recipe;
   recipe.origin = document.name();
@@ -148,7 +145,6 @@ Recipe Recipe::from_document(const TomlDocument& document) {
   recipe.name = root.get_string("name");
   if (recipe.name.empty()) root.fail("name", "is empty");
   recipe.description = root.optional_string("description", "");
-  recipe_parts::refuse(root, "switch");
   recipe_parts::parse_quantizers(root, recipe);
   recipe.rules = recipe_parts::parse_rules(root, recipe);
   recipe.saved = recipe_parts::parse_saved(root, recipe);
@@ -158,6 +154,7 @@ Recipe Recipe::from_document(const TomlDocument& document) {
         recipe.gemm[static_cast<std::size_t>(g)] = recipe_parts::parse_gemm(*table, static_cast<Gemm>(g));
   }
   recipe.tensors = recipe_parts::parse_tensors(root);
+  recipe.switches = recipe_parts::parse_switches(root, recipe, others);
   document.finish();
   recipe_parts::check_reachable(recipe);
   check_used(recipe, root);
@@ -165,11 +162,11 @@ Recipe Recipe::from_document(const TomlDocument& document) {
 }
 
 Recipe Recipe::from_file(const std::filesystem::path& path) {
-  return from_document(TomlDocument::from_file(path));
+  return from_document(TomlDocument::from_file(path), [](const std::string& other) { return read_file(other); });
 }
 
-Recipe Recipe::from_text(std::string name, std::string text) {
-  return from_document(TomlDocument::from_text(std::move(name), std::move(text)));
+Recipe Recipe::from_text(std::string name, std::string text, const RecipeTexts& others) {
+  return from_document(TomlDocument::from_text(std::move(name), std::move(text)), others);
 }
 
 QuantizerSpec parse_quantizer_with_recipes(std::string_view text) {

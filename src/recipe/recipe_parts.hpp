@@ -13,9 +13,6 @@
 
 namespace ng::recipe_parts {
 
-/// Throws when `key` is there: part of the schema that this version does not carry out.
-void refuse(const TomlTable& table, std::string_view key);
-
 /// Items of "a,b,c" without surrounding spaces.
 [[nodiscard]] std::vector<std::string> list_items(std::string_view text);
 
@@ -26,6 +23,10 @@ void parse_quantizers(const TomlTable& root, Recipe& recipe);
 [[nodiscard]] std::vector<RecipeSaved> parse_saved(const TomlTable& root, const Recipe& recipe);
 [[nodiscard]] RecipeGemm parse_gemm(const TomlTable& table, Gemm where);
 [[nodiscard]] TensorKinds parse_tensors(const TomlTable& root);
+
+/// Recipes that take over, each parsed from its text; `recipe.tensors` are parsed already.
+[[nodiscard]] std::vector<RecipeSwitch> parse_switches(const TomlTable& root, const Recipe& recipe,
+                                                       const RecipeTexts& others);
 
 /// UserError for a rule that wins on no edge of any model.
 void check_reachable(const Recipe& recipe);

@@ -6,6 +6,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <array>
 #include <map>
 #include <utility>
 
@@ -32,7 +33,17 @@ struct Edge {
   }
 };
 
-const RecipeRule& rule_for(const Recipe& recipe, const ModelShape& model, const Edge& edge) {
+// The recipe of each product: one for all, until a switch gives some to another. What is saved stays the first one's.
+struct Stage {
+  std::array<const Recipe*, kGemmCount> by_gemm;
+  const Recipe* first;
+
+  [[nodiscard]] const Recipe& of(Gemm gemm) const { return *by_gemm[static_cast<std::size_t>(gemm)]; }
+  [[nodiscard]] const RecipeGemm& options(Gemm gemm) const { return of(gemm).gemm[static_cast<std::size_t>(gemm)]; }
+};
+
+const RecipeRule& rule_for(const Stage& stage, const ModelShape& model, const Edge& edge) {
+  const Recipe& recipe = stage.of(edge.gemm);
   for (const RecipeRule& rule : recipe.rules) {
     if (!rule.names(edge.linear, edge.operand, edge.gemm)) continue;
     if (edge.layer == kOutsideLayers ? rule.layers.everything() : rule.layers.selects(edge.layer, model.layers))
@@ -71,8 +82,8 @@ SavedSpec saved_spec(const Recipe& recipe, const ModelShape& model, std::int64_t
   return {};
 }
 
-void check_source(const Recipe& recipe, const ModelShape& model, const RecipeRule& rule, const Edge& edge) {
-  const SavedKind saved = saved_spec(recipe, model, edge.layer, edge.linear).kind;
+void check_source(const Stage& stage, const ModelShape& model, const RecipeRule& rule, const Edge& edge) {
+  const SavedKind saved = saved_spec(*stage.first, model, edge.layer, edge.linear).kind;
   if (rule.use.source == FormSource::saved) {
     if (edge.operand != Operand::activation || edge.gemm != Gemm::wgrad)
       throw UserError(fmt::format("{}: {}: only the wgrad form of an activation is made from what was saved",
@@ -95,14 +106,14 @@ void check_source(const Recipe& recipe, const ModelShape& model, const RecipeRul
     throw UserError(fmt::format("{}: {}: grad_output takes no part in fprop", rule.place, edge.text()));
   Edge source = edge;
   source.gemm = Gemm::fprop;
-  const RecipeGemm& product = recipe.gemm[static_cast<std::size_t>(Gemm::fprop)];
-  if (rule_for(recipe, model, source).use.kind != OperandKind::quantized)
+  const RecipeGemm& product = stage.options(Gemm::fprop);
+  if (rule_for(stage, model, source).use.kind != OperandKind::quantized)
     throw UserError(
         fmt::format("{}: {} is to be requantized, but {} is not quantized", rule.place, edge.text(), source.text()));
   if (rule.use.residual == DecodedResidual::added && product.compensate == Compensate::none)
     throw UserError(fmt::format("{}: {}: the residual can be added only where [gemm.fprop] compensate keeps it",
                                 rule.place, edge.text()));
-  if (recipe.gemm[static_cast<std::size_t>(Gemm::fprop)].hadamard.size != 0)
+  if (product.hadamard.size != 0)
     throw UserError(fmt::format("{}: {} is to be requantized from {}, which is Hadamard transformed", rule.place,
                                 edge.text(), source.text()));
 }
@@ -149,9 +160,9 @@ void check_compensation(const RecipeGemm& gemm, const GemmSpec& spec, const Edge
                                 edge.text()));
 }
 
-OperandSpec resolve_operand(const Recipe& recipe, const ModelShape& model, const Edge& edge, const RecipeGemm& gemm) {
-  const RecipeRule& rule = rule_for(recipe, model, edge);
-  check_source(recipe, model, rule, edge);
+OperandSpec resolve_operand(const Stage& stage, const ModelShape& model, const Edge& edge, const RecipeGemm& gemm) {
+  const RecipeRule& rule = rule_for(stage, model, edge);
+  check_source(stage, model, rule, edge);
   OperandSpec operand = rule.use;
   if (operand.kind != OperandKind::quantized) return operand;
   check_estimator(rule, edge, gemm);
@@ -167,17 +178,17 @@ OperandSpec resolve_operand(const Recipe& recipe, const ModelShape& model, const
   return operand;
 }
 
-LinearSpec resolve_linear(const Recipe& recipe, const ModelShape& model, std::int64_t layer, Linear linear) {
+LinearSpec resolve_linear(const Stage& stage, const ModelShape& model, std::int64_t layer, Linear linear) {
   LinearSpec spec;
-  spec.saved = saved_spec(recipe, model, layer, linear);
+  spec.saved = saved_spec(*stage.first, model, layer, linear);
   for (int g = 0; g < kGemmCount; ++g) {
     const auto gemm = static_cast<Gemm>(g);
-    const RecipeGemm& options = recipe.gemm[static_cast<std::size_t>(g)];
+    const RecipeGemm& options = stage.options(gemm);
     GemmSpec& product = spec.gemm[g];
     product.carrier = options.carrier;
     product.accumulate = linear == Linear::router ? Accumulate::fp32_chain : options.accumulate;
-    product.a = resolve_operand(recipe, model, {layer, linear, operand_a(gemm), gemm}, options);
-    product.b = resolve_operand(recipe, model, {layer, linear, operand_b(gemm), gemm}, options);
+    product.a = resolve_operand(stage, model, {layer, linear, operand_a(gemm), gemm}, options);
+    product.b = resolve_operand(stage, model, {layer, linear, operand_b(gemm), gemm}, options);
     if (product.a.kind == OperandKind::quantized) product.compensate = options.compensate;
     check_compensation(options, product, {layer, linear, operand_a(gemm), gemm});
     check_hadamard(options, product, {layer, linear, operand_a(gemm), gemm}, model.shape(linear));
@@ -185,156 +196,7 @@ LinearSpec resolve_linear(const Recipe& recipe, const ModelShape& model, std::in
   return spec;
 }
 
-// Choices that most operands do not make are left out: recipes that compute the same have the same text.
-Json operand_json(const OperandSpec& operand) {
-  Json json = Json::object({{"kind", name_of(operand.kind)}});
-  const bool quantized = operand.kind == OperandKind::quantized;
-  if (quantized || operand.source != FormSource::original) json["source"] = name_of(operand.source);
-  if (quantized) json["quantizer"] = to_json(operand.quantizer);
-  if (!quantized && operand.source != FormSource::original) json["residual"] = name_of(operand.residual);
-  if (operand.amax.history != 0)
-    json["amax"] = Json::object({{"history", operand.amax.history}, {"reduce", name_of(operand.amax.reduce)}});
-  const EstimatorSpec& estimator = operand.estimator;
-  if (estimator.kind != EstimatorKind::straight_through)
-    json["estimator"] = Json::object({{"kind", name_of(estimator.kind)},
-                                      {"k", static_cast<double>(estimator.k)},
-                                      {"clip", static_cast<double>(estimator.clip)},
-                                      {"beyond", name_of(estimator.beyond)},
-                                      {"normalize", estimator.mean == EstimatorMean::normalized}});
-  return json;
-}
-
-Json linear_json(const LinearSpec& spec) {
-  Json json = Json::object();
-  if (spec.saved.kind != SavedKind::original)
-    json["saved"] = Json::object({{"kind", name_of(spec.saved.kind)}, {"quantizer", to_json(spec.saved.quantizer)}});
-  for (int g = 0; g < kGemmCount; ++g) {
-    const auto gemm = static_cast<Gemm>(g);
-    Json& product = json[name_of(gemm)];
-    product =
-        Json::object({{"carrier", name_of(spec.gemm[g].carrier)}, {"accumulate", name_of(spec.gemm[g].accumulate)}});
-    if (spec.gemm[g].compensate != Compensate::none) product["compensate"] = name_of(spec.gemm[g].compensate);
-    product[name_of(operand_a(gemm))] = operand_json(spec.gemm[g].a);
-    product[name_of(operand_b(gemm))] = operand_json(spec.gemm[g].b);
-  }
-  return json;
-}
-
-}  // namespace
-
-std::string linear_name(std::int64_t layer, Linear which) {
-  return layer == kOutsideLayers ? std::string(name_of(which)) : fmt::format("layer.{}/{}", layer, name_of(which));
-}
-
-std::string format_label(const OperandSpec& operand) {
-  return operand.kind == OperandKind::quantized ? name_of(operand.quantizer.element_id)
-                                                : std::string(name_of(operand.kind));
-}
-
-std::size_t ResolvedRecipe::index(std::int64_t layer, Linear which) const {
-  const std::int64_t row = layer == kOutsideLayers ? layers_ : layer;
-  NG_CHECK(row >= 0 && row <= layers_, "layer ", layer);
-  return static_cast<std::size_t>(row * kLinearCount) + static_cast<std::size_t>(which);
-}
-
-bool ResolvedRecipe::has(std::int64_t layer, Linear which) const {
-  return entries_[index(layer, which)].present;
-}
-
-const LinearSpec& ResolvedRecipe::linear(std::int64_t layer, Linear which) const {
-  const Entry& entry = entries_[index(layer, which)];
-  NG_CHECK(entry.present, linear_name(layer, which), " is not part of the model");
-  return entry.spec;
-}
-
-std::int64_t ResolvedRecipe::token_multiple() const {
-  std::int64_t multiple = 1;
-  for (const Entry& entry : entries_) {
-    const GemmSpec& wgrad = entry.spec.gemm[static_cast<int>(Gemm::wgrad)];
-    if (entry.present && wgrad.a.kind == OperandKind::quantized)
-      multiple = std::max<std::int64_t>(multiple, wgrad.a.quantizer.hadamard.size);
-  }
-  return multiple;
-}
-
-double ResolvedRecipe::quantized_share() const {
-  double share = 0;
-  const auto plain = [](const std::string& label) { return label == "bf16" || label == "f32"; };
-  for (const FormatShare& row : flop_shares)
-    if (!plain(row.a) && !plain(row.b)) share += row.share;
-  return share;
-}
-
-void check_arithmetic(const ResolvedRecipe& recipe, Arithmetic arithmetic) {
-  if (arithmetic != Arithmetic::hopper) return;
-  const auto reason = [](HopperRefusal refusal) {
-    switch (refusal) {
-      case HopperRefusal::none:
-        break;
-      case HopperRefusal::fp32_operand:
-        return "has FP32 operands, which no tensor core takes; use bf16 operands, accumulate = \"fp32_chain\" in "
-               "[gemm], or "
-               "--arithmetic ieee";
-      case HopperRefusal::significand:
-        return "has operands with more significant bits than a BF16 carrier holds; use --arithmetic ieee";
-      case HopperRefusal::block_scales:
-        return "mixes FP32 block scales with an operand that is not FP8, and scales are applied inside FP8 products "
-               "only; use power-of-two scales or --arithmetic ieee";
-      case HopperRefusal::fast_block_scales:
-        return "has FP32 block scales, which need accumulate = \"promoted\"";
-    }
-    return "";
-  };
-  for (std::int64_t layer = kOutsideLayers; layer < recipe.layers(); ++layer)
-    for (int l = 0; l < kLinearCount; ++l) {
-      const auto which = static_cast<Linear>(l);
-      if (!recipe.has(layer, which)) continue;
-      for (int g = 0; g < kGemmCount; ++g) {
-        const HopperRefusal refusal = hopper_product(recipe.linear(layer, which).gemm[g]).refusal;
-        if (refusal != HopperRefusal::none)
-          throw UserError(fmt::format("recipe {} with arithmetic hopper: {}/{} {}", recipe.name,
-                                      linear_name(layer, which), name_of(static_cast<Gemm>(g)), reason(refusal)));
-      }
-    }
-}
-
-Json ResolvedRecipe::to_json() const {
-  Json json = Json::object();
-  Json& linears = json["linear"];
-  linears = Json::object();
-  for (std::int64_t layer = kOutsideLayers; layer < layers_; ++layer)
-    for (int l = 0; l < kLinearCount; ++l)
-      if (has(layer, static_cast<Linear>(l)))
-        linears[linear_name(layer, static_cast<Linear>(l))] = linear_json(linear(layer, static_cast<Linear>(l)));
-  json["embedding"] = name_of(embedding);
-  const TensorKinds& t = tensors;
-  json["tensor"] = Json::object({
-      {"residual", name_of(t.residual)},
-      {"gemm_output", name_of(t.gemm_output)},
-      {"logits", name_of(t.logits)},
-      {"softmax", name_of(t.softmax)},
-      {"dispatch", name_of(t.dispatch)},
-      {"combine", name_of(t.combine)},
-      {"dispatch_grad", name_of(t.dispatch_grad)},
-      {"combine_grad", name_of(t.combine_grad)},
-      {"master", name_of(t.master)},
-      {"adam_m", name_of(t.adam_m)},
-      {"adam_v", name_of(t.adam_v)},
-      {"weight_grad", name_of(t.weight_grad)},
-  });
-  return json;
-}
-
-std::string ResolvedRecipe::digest() const {
-  return digest_of(to_json());
-}
-
-ResolvedRecipe resolve(const Recipe& recipe, const ModelShape& model) {
-  ResolvedRecipe resolved;
-  resolved.name = recipe.name;
-  resolved.tensors = recipe.tensors;
-  resolved.layers_ = model.layers;
-  resolved.entries_.resize(static_cast<std::size_t>((model.layers + 1) * kLinearCount));
+void check_layers(const Recipe& recipe, const ModelShape& model) {
   for (const RecipeRule& rule : recipe.rules) {
     try {
       rule.layers.check(model.layers);
@@ -342,9 +204,42 @@ ResolvedRecipe resolve(const Recipe& recipe, const ModelShape& model) {
       throw UserError(fmt::format("{}: {}", rule.place, error.what()));
     }
   }
+}
+
+// A switch cannot change what is kept between the passes, nor pass an amax history on to another quantizer. `before`:
+// the specs of the stages so far.
+void check_switch(const RecipeSwitch& entry, const ModelShape& model, std::int64_t layer, Linear linear,
+                  const std::vector<const LinearSpec*>& before, const LinearSpec& now) {
+  const SavedSpec saved = saved_spec(*entry.recipe, model, layer, linear);
+  if (entry.gemm[static_cast<std::size_t>(Gemm::wgrad)] && saved.kind != SavedKind::original && !(saved == now.saved))
+    throw UserError(fmt::format("{}: {} saves the input of {} in its own way, which a switch cannot change",
+                                entry.place, entry.file, linear_name(layer, linear)));
+  for (int g = 0; g < kGemmCount; ++g) {
+    const auto gemm = static_cast<Gemm>(g);
+    for (const Operand operand : {operand_a(gemm), operand_b(gemm)}) {
+      const OperandSpec& spec = operand_spec(now, operand, gemm);
+      if (spec.amax.history == 0 || spec == operand_spec(*before.back(), operand, gemm)) continue;
+      for (const LinearSpec* earlier : before)
+        if (operand_spec(*earlier, operand, gemm).amax.history != 0)
+          throw UserError(fmt::format("{}: {} has delayed scaling before and after the switch, by different quantizers",
+                                      entry.place, Edge{layer, linear, operand, gemm}.text()));
+    }
+  }
+}
+
+}  // namespace
+
+ResolvedRecipe resolve(const Recipe& recipe, const ModelShape& model) {
+  ResolvedRecipe resolved;
+  resolved.name = recipe.name;
+  resolved.tensors = recipe.tensors;
+  resolved.layers_ = model.layers;
+  resolved.entries_.resize(static_cast<std::size_t>((model.layers + 1) * kLinearCount));
+  check_layers(recipe, model);
+  Stage stage{{&recipe, &recipe, &recipe}, &recipe};
 
   const RecipeRule& embedding =
-      rule_for(recipe, model, {kOutsideLayers, Linear::embedding, Operand::weight, Gemm::fprop});
+      rule_for(stage, model, {kOutsideLayers, Linear::embedding, Operand::weight, Gemm::fprop});
   if (embedding.use.kind == OperandKind::quantized)
     throw UserError(fmt::format(
         "{}: the embedding is a look-up, not a product, and cannot be quantized; name it in an earlier rule, for "
@@ -352,34 +247,60 @@ ResolvedRecipe resolve(const Recipe& recipe, const ModelShape& model) {
         embedding.place));
   resolved.embedding = embedding.use.kind;
 
-  std::map<std::pair<std::string, std::string>, double> flops;
-  double total = 0;
-  bool any_quantized = false;
-  const auto add = [&](std::int64_t layer, Linear linear) {
-    ResolvedRecipe::Entry& entry = resolved.entries_[resolved.index(layer, linear)];
-    entry.present = true;
-    entry.spec = resolve_linear(recipe, model, layer, linear);
-    const LinearShape& shape = model.shape(linear);
-    const double work = static_cast<double>(shape.out) * static_cast<double>(shape.in) * shape.uses_per_token;
-    for (const GemmSpec& gemm : entry.spec.gemm) {
-      any_quantized = any_quantized || gemm.a.kind == OperandKind::quantized || gemm.b.kind == OperandKind::quantized;
-      flops[{format_label(gemm.a), format_label(gemm.b)}] += work;
-      total += work;
-    }
-  };
+  std::vector<std::pair<std::int64_t, Linear>> present;
   for (std::int64_t layer = 0; layer < model.layers; ++layer)
     for (int l = 0; l < kLinearCount; ++l)
-      if (model.has(layer, static_cast<Linear>(l))) add(layer, static_cast<Linear>(l));
-  add(kOutsideLayers, Linear::head);
+      if (model.has(layer, static_cast<Linear>(l))) present.emplace_back(layer, static_cast<Linear>(l));
+  present.emplace_back(kOutsideLayers, Linear::head);
 
-  if (!recipe.quantizers.empty() && !any_quantized)
+  const auto fill = [&](ResolvedRecipe& to) {
+    std::map<std::pair<std::string, std::string>, double> flops;
+    double total = 0;
+    for (const auto& [layer, linear] : present) {
+      ResolvedRecipe::Entry& entry = to.entries_[to.index(layer, linear)];
+      entry.present = true;
+      entry.spec = resolve_linear(stage, model, layer, linear);
+      const LinearShape& shape = model.shape(linear);
+      const double work = static_cast<double>(shape.out) * static_cast<double>(shape.in) * shape.uses_per_token;
+      for (const GemmSpec& gemm : entry.spec.gemm) {
+        flops[{format_label(gemm.a), format_label(gemm.b)}] += work;
+        total += work;
+      }
+    }
+    to.flop_shares.clear();
+    for (const auto& [formats, work] : flops) to.flop_shares.push_back({formats.first, formats.second, work / total});
+    std::stable_sort(to.flop_shares.begin(), to.flop_shares.end(),
+                     [](const FormatShare& x, const FormatShare& y) { return x.share > y.share; });
+  };
+  fill(resolved);
+  const auto quantizes = [](const ResolvedRecipe::Entry& entry) {
+    return std::any_of(std::begin(entry.spec.gemm), std::end(entry.spec.gemm), [](const GemmSpec& gemm) {
+      return gemm.a.kind == OperandKind::quantized || gemm.b.kind == OperandKind::quantized;
+    });
+  };
+  if (!recipe.quantizers.empty() && std::none_of(resolved.entries_.begin(), resolved.entries_.end(), quantizes))
     throw UserError(fmt::format(
         "{}: model {} ({} layers) reaches none of the recipe's quantizers: every product would run in BF16 or FP32",
         recipe.origin, model.name, model.layers));
-  for (const auto& [formats, work] : flops)
-    resolved.flop_shares.push_back({formats.first, formats.second, work / total});
-  std::stable_sort(resolved.flop_shares.begin(), resolved.flop_shares.end(),
-                   [](const FormatShare& x, const FormatShare& y) { return x.share > y.share; });
+
+  for (const RecipeSwitch& entry : recipe.switches) {
+    check_layers(*entry.recipe, model);
+    for (std::size_t g = 0; g < stage.by_gemm.size(); ++g)
+      if (entry.gemm[g]) stage.by_gemm[g] = entry.recipe.get();
+    ResolvedRecipe next = resolved;
+    next.switches.clear();
+    try {
+      fill(next);
+    } catch (const UserError& error) {
+      throw UserError(fmt::format("{}: after the switch to {}: {}", entry.place, entry.file, error.what()));
+    }
+    for (const auto& [layer, linear] : present) {
+      std::vector<const LinearSpec*> before = {&resolved.linear(layer, linear)};
+      for (const ResolvedSwitch& earlier : resolved.switches) before.push_back(&earlier.recipe.linear(layer, linear));
+      check_switch(entry, model, layer, linear, before, next.linear(layer, linear));
+    }
+    resolved.switches.push_back({entry.fraction, entry.step, entry.place, std::move(next)});
+  }
   return resolved;
 }
 

@@ -81,7 +81,7 @@ std::int64_t Replay::micro_batches() const {
   return implementation_->plan.training.micro_batches;
 }
 std::vector<Site> Replay::quantized_sites() const {
-  return implementation_->run->edges().quantized_sites();
+  return implementation_->run->quantized_sites();
 }
 std::vector<Site> Replay::all_sites() const {
   return implementation_->run->edges().sites();

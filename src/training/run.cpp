@@ -42,11 +42,31 @@ state = { master = "f32", adam_m = "f32", adam_v = "f32", weight_grad = "f32" }
   return resolve(Recipe::from_text("built-in bf16", kText), shape);
 }
 
-/// Codes of the widest format among the sites of an entry.
-std::int64_t histogram_codes(const Edges& edges, const BoundEntry& entry) {
+/// The edges of the recipe, then those after each of its switches.
+Stages stages_of(const RunPlanned& plan) {
+  Stages stages;
+  stages.push_back(std::make_unique<Edges>(plan.model, plan.resolved));
+  for (const ResolvedSwitch& entry : plan.resolved.switches)
+    stages.push_back(std::make_unique<Edges>(plan.model, entry.recipe));
+  return stages;
+}
+
+/// Row quantizers of the column forms' tensors, by site (Recorder).
+std::map<std::uint32_t, QuantizerSpec> row_specs_of(const Edges& edges) {
+  std::map<std::uint32_t, QuantizerSpec> specs;
+  for (const Site& site : edges.sites())
+    if (const QuantizerSpec* spec = edges.row_spec(site.index)) specs.emplace(site.index, *spec);
+  return specs;
+}
+
+/// Codes of the widest format among the sites of an entry, in any stage.
+std::int64_t histogram_codes(const Stages& stages, const BoundEntry& entry) {
   constexpr int kMost = 12;
   int bits = 0;
-  for (const Site& site : entry.sites) bits = std::max(bits, bit_count(edges.spec(site.index).quantizer.element));
+  for (const auto& edges : stages)
+    for (const Site& site : entry.sites)
+      if (const OperandSpec& spec = edges->spec(site.index); spec.kind == OperandKind::quantized)
+        bits = std::max(bits, bit_count(spec.quantizer.element));
   if (bits > kMost)
     throw UserError(fmt::format("recording entry '{}': code histograms are for formats of up to {} bits, not {}",
                                 entry.entry.name, kMost, bits));
@@ -63,7 +83,7 @@ Run::Run(const RunPlanned& plan, const BackendOptions& options)
       order_(plan.request.seed, data_.train(), plan.training.sequence_length),
       eval_windows_(evaluation_windows(data_.heldout(), plan.training.sequence_length, plan.training.eval_windows)),
       model_(plan.model, *backend_, *communicator_, plan.request.seed),
-      edges_(plan.model, plan.resolved),
+      stages_(stages_of(plan)),
       bf16_edges_(plan.model, bf16_recipe(plan.model.shape())),
       bf16_is_same_(bf16_recipe(plan.model.shape()).digest() == plan.resolved.digest()) {
   if (!plan.request.init_path.empty())
@@ -72,20 +92,32 @@ Run::Run(const RunPlanned& plan, const BackendOptions& options)
     state_.first.push_back(backend_->zeros(Dtype::f32, p.trained ? p.rows() : 0, p.cols()));
     state_.second.push_back(backend_->zeros(Dtype::f32, p.trained ? p.rows() : 0, p.cols()));
   }
-  edges_.bind(state_.quantizers);
-  const std::vector<Site> quantized = edges_.quantized_sites(), products = edges_.products();
-  entries_ = plan.recording.bind({quantized, edges_.sites(), products});
+  for (const auto& stage : stages_) stage->bind(state_.quantizers);
+  const std::vector<Site> quantized = quantized_sites(), products = edges().products();
+  entries_ = plan.recording.bind({quantized, edges().sites(), products});
   for (BoundEntry& entry : entries_) {
-    if (entry.entry.code_histogram_every > 0) entry.codes = histogram_codes(edges_, entry);
+    if (entry.entry.code_histogram_every > 0) entry.codes = histogram_codes(stages_, entry);
   }
-  std::map<std::uint32_t, QuantizerSpec> row_specs;
-  for (const Site& site : edges_.sites())
-    if (const QuantizerSpec* spec = edges_.row_spec(site.index)) row_specs.emplace(site.index, *spec);
-  recorder_ = std::make_unique<Recorder>(entries_, plan.training.steps, measurer_of(*backend_), std::move(row_specs));
+  recorder_ = std::make_unique<Recorder>(entries_, plan.training.steps, measurer_of(*backend_));
+}
+
+std::vector<Site> Run::quantized_sites() const {
+  std::vector<Site> quantized;
+  for (const Site& site : edges().sites())
+    if (std::any_of(stages_.begin(), stages_.end(),
+                    [&](const auto& stage) { return stage->spec(site.index).kind == OperandKind::quantized; }))
+      quantized.push_back(site);
+  return quantized;
+}
+
+Edges& Run::edges_at(std::int64_t step) const {
+  const std::vector<std::int64_t>& first = plan_.first_steps;
+  const auto after = std::upper_bound(first.begin(), first.end(), step);
+  return *stages_[static_cast<std::size_t>(after - first.begin()) - 1];
 }
 
 RunSetup Run::setup(const std::string& checkpoint_folder) {
-  return run_setup(plan_, edges_, entries_, *backend_, checkpoint_folder);
+  return run_setup(plan_, stages_, entries_, *backend_, checkpoint_folder);
 }
 
 MemoryRow Run::memory(std::int64_t step) {
@@ -97,7 +129,7 @@ MemoryRow Run::memory(std::int64_t step) {
   rusage usage{};
   getrusage(RUSAGE_SELF, &usage);
   MemoryRow row{step, {weights, gradients, 2 * gradients}, static_cast<std::int64_t>(usage.ru_maxrss) * 1024};
-  const std::vector<std::string> kinds = memory_kinds(edges_);
+  const std::vector<std::string> kinds = memory_kinds(stages_);
   for (std::size_t i = row.bytes.size(); i < kinds.size(); ++i) {
     const auto found = model_.saved_bytes().find(kinds[i].substr(std::string("saved_").size()));
     row.bytes.push_back(found == model_.saved_bytes().end() ? 0 : found->second);
@@ -136,13 +168,16 @@ StepLosses Run::gradients(std::int64_t step, Tap* observer) {
   const double slots = static_cast<double>(t.tokens_per_step() * plan_.model.top_k);
   token_losses_.resize(static_cast<std::size_t>(t.tokens_per_step()));
   model_.parameters().zero_gradients(*backend_);
+  Edges& edges = edges_at(step);
+  if (measured_ != &edges) recorder_->set_row_specs(row_specs_of(edges));
+  measured_ = &edges;
   Tap* recorder = recorder_->begin_step(step) ? recorder_.get() : nullptr;
   backend_->set_tap(observer != nullptr ? observer : recorder);
   const double share = 1.0 / static_cast<double>(t.micro_batches);
   for (std::int64_t m = 0; m < t.micro_batches; ++m) {
     const Batch batch = batch_at(step, m);
     const StepContext context{plan_.request.seed, step, static_cast<std::int32_t>(m), Phase::train};
-    const ForwardResult result = model_.train(context, batch, edges_);
+    const ForwardResult result = model_.train(context, batch, edges);
     backend_->download(token_losses_.data() + batch.first_token, result.token_loss.view);
     for (std::size_t l = 0; l < result.moe.size(); ++l) {
       const MoeStatistics& moe = result.moe[l];
@@ -159,7 +194,7 @@ StepLosses Run::gradients(std::int64_t step, Tap* observer) {
   }
   if (observer == nullptr && recorder_->probes()) show_probe(step);
   backend_->set_tap(nullptr);
-  model_.finish_gradients(edges_);
+  model_.finish_gradients(edges);
   for (std::size_t l = 0; l < moe_layers; ++l) {
     const auto begin = losses.moe.load.begin() + static_cast<std::ptrdiff_t>(l * experts);
     const float largest = *std::max_element(begin, begin + static_cast<std::ptrdiff_t>(experts));
@@ -195,7 +230,7 @@ void Run::show_probe(std::int64_t step) {
   const std::int64_t per_batch = t.batch / t.micro_batches;
   for (std::int64_t w = 0; w < probed; w += per_batch) {
     const StepContext context{plan_.request.seed, step, static_cast<std::int32_t>(w / per_batch), Phase::probe};
-    (void)model_.evaluate(context, evaluation_batch(w, std::min(per_batch, probed - w)), edges_);
+    (void)model_.evaluate(context, evaluation_batch(w, std::min(per_batch, probed - w)), edges_at(step));
   }
 }
 
@@ -219,7 +254,7 @@ double Run::evaluate(std::int64_t step, Edges& edges) {
 EvalRow Run::evaluation(std::int64_t step) {
   EvalRow row;
   row.step = step;
-  row.loss = evaluate(step, edges_);
+  row.loss = evaluate(step, edges_at(step));
   row.loss_bf16 = bf16_is_same_ ? row.loss : evaluate(step, bf16_edges_);
   row.tokens = static_cast<std::int64_t>(eval_windows_.size()) * plan_.training.sequence_length;
   return row;
@@ -257,7 +292,7 @@ void Run::update(std::int64_t step, double norm, const StepLosses& losses) {
   }
   update_router_biases(losses);
   state_.quantizers.advance();
-  edges_.forget_weights();
+  for (const auto& stage : stages_) stage->forget_weights();
   bf16_edges_.forget_weights();
 }
 

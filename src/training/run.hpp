@@ -43,7 +43,10 @@ class Run {
   /// Losses of step `step` and the gradients of all its micro-batches. With `record` due, the recorder looks on.
   /// `observer`: sees the step in the recorder's place.
   StepLosses gradients(std::int64_t step, Tap* observer = nullptr);
-  [[nodiscard]] const Edges& edges() const { return edges_; }
+  /// The model's sites, the same in every stage of the recipe.
+  [[nodiscard]] const Edges& edges() const { return *stages_.front(); }
+  /// Operand sites that are quantized in any stage.
+  [[nodiscard]] std::vector<Site> quantized_sites() const;
   [[nodiscard]] Backend& backend() { return *backend_; }
   /// Euclidean norm of all gradients together.
   double gradient_norm();
@@ -65,6 +68,8 @@ class Run {
 
  private:
   void load_state(const LoadedCheckpoint& checkpoint);
+  /// The edges of the stage that step `step` belongs to; those of the last one after the run.
+  [[nodiscard]] Edges& edges_at(std::int64_t step) const;
   Batch batch_at(std::int64_t step, std::int64_t micro_batch);
   /// Held-out windows [first, first + sequences).
   Batch evaluation_batch(std::int64_t first, std::int64_t sequences);
@@ -87,7 +92,7 @@ class Run {
   BatchOrder order_;
   std::vector<std::int64_t> eval_windows_;
   Model model_;
-  Edges edges_;
+  std::vector<std::unique_ptr<Edges>> stages_;  // by first step: RunPlanned::first_steps
   Edges bf16_edges_;
   bool bf16_is_same_;
   OptimizerState state_;
@@ -95,7 +100,8 @@ class Run {
   std::unique_ptr<Recorder> recorder_;
   std::vector<std::int32_t> ids_, targets_;
   std::vector<float> token_losses_;
-  std::int64_t last_saved_ = -1;  // steps done at the newest checkpoint
+  const Edges* measured_ = nullptr;  // whose row quantizers the recorder has
+  std::int64_t last_saved_ = -1;     // steps done at the newest checkpoint
 };
 
 }  // namespace ng

@@ -33,6 +33,14 @@ void apply(TomlDocument& document, const std::string& prefix,
   }
 }
 
+/// Whether any stage has an estimator on the head's weight.
+bool estimates_head(const ResolvedRecipe& recipe) {
+  const LinearSpec& head = recipe.linear(kOutsideLayers, Linear::head);
+  if (operand_spec(head, Operand::weight, Gemm::fprop).estimator.kind != EstimatorKind::straight_through) return true;
+  return std::any_of(recipe.switches.begin(), recipe.switches.end(),
+                     [](const ResolvedSwitch& entry) { return estimates_head(entry.recipe); });
+}
+
 }  // namespace
 
 void RunRequest::read_files() {
@@ -90,7 +98,11 @@ RunPlanned plan_run(const RunRequest& request) {
   plan.model = ModelConfig::from_document(model);
   TomlDocument recipe = TomlDocument::from_text(request.recipe_path, request.recipe_text);
   apply(recipe, "recipe", request.settings);
-  plan.recipe = Recipe::from_document(recipe);
+  plan.request.switch_texts.clear();  // only those that this recipe names
+  plan.recipe = Recipe::from_document(recipe, [&](const std::string& path) {
+    const auto known = request.switch_texts.find(path);
+    return plan.request.switch_texts[path] = known != request.switch_texts.end() ? known->second : read_file(path);
+  });
   TomlDocument training = TomlDocument::from_text("settings", "");
   apply(training, "train", request.settings);
   plan.training = TrainingConfig::from_table(training.root());
@@ -102,10 +114,9 @@ RunPlanned plan_run(const RunRequest& request) {
     plan.recording = RecordingPlan::from_toml(TomlDocument::from_text(request.record_path, request.record_text));
   }
   plan.resolved = resolve(plan.recipe, plan.model.shape());
+  plan.first_steps = first_steps(plan.resolved, plan.training.steps);
   check_arithmetic(plan.resolved, plan.arithmetic);
-  if (plan.model.tied_head &&
-      operand_spec(plan.resolved.linear(kOutsideLayers, Linear::head), Operand::weight, Gemm::fprop).estimator.kind !=
-          EstimatorKind::straight_through)
+  if (plan.model.tied_head && estimates_head(plan.resolved))
     throw UserError(
         fmt::format("{}: an estimator on the head would also multiply the embedding's gradient, since {} ties "
                     "them; use tied_head = false or another rule for the head",
@@ -160,6 +171,7 @@ RunRequest request_of(const RunReader& run) {
   for (const GivenFile& file : run.files()) {
     if (file.role == "model") request.model_text = file.text;
     if (file.role == "recipe") request.recipe_text = file.text;
+    if (file.role.starts_with("switch")) request.switch_texts[file.path] = file.text;
     if (file.role == "record") request.record_text = file.text;
   }
   return request;

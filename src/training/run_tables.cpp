@@ -110,34 +110,36 @@ std::vector<CastRow> cast_rows(Edges& edges) {
   return rows;
 }
 
-std::vector<FormatId> formats_in_use(Edges& edges) {
+std::vector<FormatId> formats_in_use(const Stages& stages) {
   std::set<FormatId> formats;
-  for (const LinearEdges& linear : edges.all())
-    for (const GemmSpec& gemm : linear.spec.gemm)
-      for (const OperandSpec* operand : {&gemm.a, &gemm.b}) {
-        if (operand->kind != OperandKind::quantized) continue;
-        formats.insert(operand->quantizer.element_id);
-        if (operand->quantizer.scale_format == ScaleFormat::e8m0) formats.insert(FormatId::e8m0);
-        if (operand->quantizer.scale_format == ScaleFormat::e4m3) formats.insert(FormatId::e4m3);
-      }
+  for (const auto& edges : stages)
+    for (const LinearEdges& linear : edges->all())
+      for (const GemmSpec& gemm : linear.spec.gemm)
+        for (const OperandSpec* operand : {&gemm.a, &gemm.b}) {
+          if (operand->kind != OperandKind::quantized) continue;
+          formats.insert(operand->quantizer.element_id);
+          if (operand->quantizer.scale_format == ScaleFormat::e8m0) formats.insert(FormatId::e8m0);
+          if (operand->quantizer.scale_format == ScaleFormat::e4m3) formats.insert(FormatId::e4m3);
+        }
   return {formats.begin(), formats.end()};
 }
 
-std::vector<std::string> memory_kinds(Edges& edges) {
+std::vector<std::string> memory_kinds(const Stages& stages) {
   std::vector<std::string> kinds = {"weights", "gradients", "optimizer"};
   std::set<std::string> saved = {"bf16", "f32", "index"};
-  for (const LinearEdges& linear : edges.all()) {
-    const OperandSpec& wgrad = operand_spec(linear.spec, Operand::activation, Gemm::wgrad);
-    if (wgrad.kind == OperandKind::quantized) saved.insert(std::string(name_of(wgrad.quantizer.element_id)));
-    if (linear.spec.saved.kind != SavedKind::original)
-      saved.insert(std::string(name_of(linear.spec.saved.quantizer.element_id)));
-  }
+  for (const auto& edges : stages)
+    for (const LinearEdges& linear : edges->all()) {
+      const OperandSpec& wgrad = operand_spec(linear.spec, Operand::activation, Gemm::wgrad);
+      if (wgrad.kind == OperandKind::quantized) saved.insert(std::string(name_of(wgrad.quantizer.element_id)));
+      if (linear.spec.saved.kind != SavedKind::original)
+        saved.insert(std::string(name_of(linear.spec.saved.quantizer.element_id)));
+    }
   for (const std::string& storage : saved) kinds.push_back("saved_" + storage);
   return kinds;
 }
 
-RunSetup run_setup(const RunPlanned& plan, Edges& edges, const std::vector<BoundEntry>& recording, Backend& backend,
-                   const std::string& checkpoint_folder) {
+RunSetup run_setup(const RunPlanned& plan, const Stages& stages, const std::vector<BoundEntry>& recording,
+                   Backend& backend, const std::string& checkpoint_folder) {
   RunSetup setup;
   setup.identity = RunIdentity{std::string(program_version()),
                                std::string(git_revision()),
@@ -163,17 +165,22 @@ RunSetup run_setup(const RunPlanned& plan, Edges& edges, const std::vector<Bound
                    {"source", std::string(source_digest())}};
   setup.files = {{"model", plan.request.model_path, plan.request.model_text},
                  {"recipe", plan.request.recipe_path, plan.request.recipe_text}};
+  for (const auto& [path, text] : plan.request.switch_texts)
+    setup.files.push_back({fmt::format("switch{}", setup.files.size() - 1), path, text});
   if (!plan.request.record_text.empty())
     setup.files.push_back({"record", plan.request.record_path, plan.request.record_text});
-  setup.formats = formats_in_use(edges);
+  setup.formats = formats_in_use(stages);
   for (std::int64_t layer = plan.model.dense_layers; layer < plan.model.layers; ++layer)
     setup.moe_layers.push_back(layer);
   setup.experts = plan.model.experts;
   setup.record = record_layouts(recording);
-  setup.gemms = gemm_rows(edges, plan.arithmetic,
+  setup.gemms = gemm_rows(*stages.front(), plan.arithmetic,
                           backend.name() + (plan.arithmetic == Arithmetic::ieee ? " tiled 6x16" : " model"));
-  setup.casts = cast_rows(edges);
-  setup.memory_kinds = memory_kinds(edges);
+  if (stages.size() > 1)
+    setup.gemm_note =
+        fmt::format("products before step {}; later ones: key switch of /config/recipe", plan.first_steps[1]);
+  setup.casts = cast_rows(*stages.front());
+  setup.memory_kinds = memory_kinds(stages);
   setup.checkpoint_folder = checkpoint_folder;
   return setup;
 }

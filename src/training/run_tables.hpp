@@ -3,6 +3,7 @@
 // What a run file says of a run before its first step: products, casts, formats, memory.
 #pragma once
 
+#include <memory>
 #include <vector>
 
 #include "narrowgauge/model/edges.hpp"
@@ -12,6 +13,9 @@
 
 namespace ng {
 
+/// The edges of each stage of the recipe.
+using Stages = std::vector<std::unique_ptr<Edges>>;
+
 /// One row per product of the model, as it is executed.
 std::vector<GemmRow> gemm_rows(Edges& edges, Arithmetic arithmetic, const std::string& algorithm);
 
@@ -19,14 +23,14 @@ std::vector<GemmRow> gemm_rows(Edges& edges, Arithmetic arithmetic, const std::s
 std::vector<CastRow> cast_rows(Edges& edges);
 
 /// Formats whose decode tables a reader of the run file may want.
-std::vector<FormatId> formats_in_use(Edges& edges);
+std::vector<FormatId> formats_in_use(const Stages& stages);
 
 /// Kinds of bytes that a run reports: weights, gradients, optimizer, and what is saved between forward and backward by
 /// storage ("saved_e4m3").
-std::vector<std::string> memory_kinds(Edges& edges);
+std::vector<std::string> memory_kinds(const Stages& stages);
 
-/// The setup of the run file.
-RunSetup run_setup(const RunPlanned& plan, Edges& edges, const std::vector<BoundEntry>& recording, Backend& backend,
-                   const std::string& checkpoint_folder);
+/// The setup of the run file; products and casts are those of the first stage.
+RunSetup run_setup(const RunPlanned& plan, const Stages& stages, const std::vector<BoundEntry>& recording,
+                   Backend& backend, const std::string& checkpoint_folder);
 
 }  // namespace ng

@@ -118,7 +118,7 @@ TEST(Catalogue, BrokenFilesAreRefusedWithTheirPlace) {
   const Case cases[] = {
       {"name = \"x\nrule = []\n", "r.toml:1:"},
       {"name = \"x\"\nrule = [ { uze = \"bf16\" } ]\n" + tensor, "r.toml:2:"},
-      {"name = \"x\"\nrule = [ { use = \"bf16\" } ]\nswitch = []\n" + tensor, "not available in this version"},
+      {"name = \"x\"\nrule = [ { use = \"bf16\" } ]\nswitch = []\n" + tensor, "has no entry"},
       {"name = \"x\"\nrule = [ { linear = \"fc1\", use = \"bf16\" } ]\n" + tensor, "no rule matches embedding"},
       {"name = \"x\"\nrule = [ { use = \"bf16\" }, { use = \"f32\" } ]\n" + tensor, "rule 2 can never win"},
   };

@@ -213,5 +213,78 @@ TEST(Resolve, DigestSeesOneField) {
     EXPECT_NE(with(field), base) << field;
 }
 
+// A switch: products of another recipe from a step on.
+Recipe switched(const std::string& text, const std::string& other) {
+  return Recipe::from_text("folder/r.toml", "name = \"x\"\n" + text + kTensor, [&](const std::string& path) {
+    if (path != "folder/other.toml") throw UserError("cannot read " + path);
+    return "name = \"other\"\n" + other + kTensor;
+  });
+}
+
+const std::string kBlock = "rule = [ { linear = \"embedding,router,head\", use = \"bf16\" }, { use = \"q\" } ]\n";
+const std::string kMxfp4 = "[quantizer]\nq = { like = \"mxfp4\" }\n";
+const std::string kPlain = "rule = [ { use = \"bf16\" } ]\n";
+
+TEST(Switch, GivesTheNamedProductsToTheOtherRecipe) {
+  const std::string entries =
+      "switch = [ { at = 0.5, recipe = \"other\", gemms = [\"fprop\"] }, { at = 9, recipe = \"other.toml\" } ]\n";
+  const ResolvedRecipe r = resolve(switched(kBlock + entries + kMxfp4, kPlain), model());
+  const ResolvedRecipe without = resolve(switched(kBlock + kMxfp4, kPlain), model());
+  ASSERT_EQ(r.switches.size(), 2u);
+  EXPECT_NE(r.digest(), without.digest());
+  const LinearSpec& first = without.linear(1, Linear::fc1);
+  const LinearSpec& middle = r.switches[0].recipe.linear(1, Linear::fc1);
+  EXPECT_EQ(r.linear(1, Linear::fc1), first);
+  EXPECT_EQ(middle.gemm[0].a.kind, OperandKind::bf16);
+  EXPECT_EQ(middle.gemm[0].b.kind, OperandKind::bf16);
+  EXPECT_EQ(middle.gemm[1], first.gemm[1]);
+  EXPECT_EQ(middle.gemm[2], first.gemm[2]);
+  EXPECT_EQ(r.switches[1].recipe.quantized_share(), 0.0);
+  EXPECT_EQ(first_steps(r, 11), (std::vector<std::int64_t>{0, 5, 9}));
+  expect_user_error([&] { (void)first_steps(r, 9); }, {"folder/r.toml:3:", "step 9 of a run of 9"});
+  expect_user_error([&] { (void)first_steps(r, 1); }, {"step 0 of a run of 1"});
+  expect_user_error([&] { (void)first_steps(r, 18); }, {"step 9", "valid: 10 to 17"});
+}
+
+TEST(Switch, RefusesWithThePlace) {
+  const auto refuses = [](const std::string& entries, std::initializer_list<std::string> pieces) {
+    SCOPED_TRACE(entries);
+    expect_user_error([&] { (void)switched(kBlock + "switch = [ " + entries + " ]\n" + kMxfp4, kPlain); }, pieces);
+  };
+  refuses("{ at = 0.5, recipe = \"otter\" }", {"folder/r.toml:3:", "no such recipe", "folder/otter.toml"});
+  for (const char* at : {"0.0", "1.0", "1.5", "-0.5"})
+    refuses(std::string("{ at = ") + at + ", recipe = \"other\" }", {"folder/r.toml:3:", "no fraction of a run"});
+  refuses("{ at = 0, recipe = \"other\" }", {"folder/r.toml:3:", "at"});
+  refuses("{ at = 0.5 }", {"folder/r.toml:3:", "recipe"});
+  refuses("{ at = 0.5, recipe = \"other\" }, { at = 0.5, recipe = \"other\" }", {"is not after the entry before"});
+  refuses("{ at = 7, recipe = \"other\" }, { at = 6, recipe = \"other\" }", {"is not after the entry before"});
+  refuses("{ at = 0.5, recipe = \"other\", gemms = [\"fprob\"] }", {"did you mean 'fprop'"});
+  refuses("{ at = 0.5, recipe = \"other\", gemms = [] }", {"names no product"});
+  refuses("{ at = 0.5, recipe = \"other\", gemm = [\"fprop\"] }", {"did you mean 'gemms'"});
+}
+
+TEST(Switch, ChecksTheMixedRecipe) {
+  const std::string decoded =
+      "rule = [ { linear = \"embedding,router,head\", use = \"bf16\" }, { operand = \"weight\", gemm = \"dgrad\", from "
+      "= "
+      "\"fprop\", via = \"direct\", decode = \"bf16\" }, { use = \"q\" } ]\n";
+  const auto entry = [](const std::string& gemms) {
+    return "switch = [ { at = 0.5, recipe = \"other\", gemms = [" + gemms + "] } ]\n";
+  };
+  expect_user_error([&] { (void)resolve(switched(decoded + entry("\"fprop\"") + kMxfp4, kPlain), model()); },
+                    {"after the switch to folder/other.toml", "is not quantized"});
+  (void)resolve(switched(decoded + entry("\"fprop\", \"dgrad\"") + kMxfp4, kPlain), model());
+  const std::string own = kPlain + "switch = [ { at = 3, recipe = \"other\" } ]\n";
+  expect_user_error([&] { (void)switched(kBlock + entry("\"fprop\"") + kMxfp4, own); }, {"a switch of its own"});
+  const std::string delayed =
+      "[quantizer]\nq = { like = \"fp8_tensor\", scale = { format = \"f32\", rule = \"absmax\", amax = { history = 4, "
+      "reduce = \"max\" } } }\n";
+  std::string longer = delayed;
+  longer.replace(longer.find("history = 4"), 11, "history = 8");
+  expect_user_error([&] { (void)resolve(switched(kBlock + entry("\"fprop\"") + delayed, kBlock + longer), model()); },
+                    {"delayed scaling before and after the switch"});
+  (void)resolve(switched(kBlock + entry("\"fprop\"") + delayed, kBlock + delayed), model());
+}
+
 }  // namespace
 }  // namespace ng

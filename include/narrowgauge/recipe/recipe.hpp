@@ -16,12 +16,16 @@
 //   hadamard = { size = 16, signs = "te_fixed" }
 // Rules may also say `from` and `via` (which form is the source), `decode` (its codes as BF16 or FP32), `estimator` (of
 // weights); `saved` what the backward pass finds of an activation; quantizers `outlier` and `scale.amax` (delayed
-// scaling); products `accumulate`, `carrier`, `compensate`.
+// scaling); products `accumulate`, `carrier`, `compensate`. `switch = [{ at = 0.9, recipe = "bf16", gemms = ["fprop"]
+// }]` gives products to another recipe from a step on.
 #pragma once
 
 #include <array>
+#include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <map>
+#include <memory>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -114,6 +118,22 @@ struct TensorKinds {
   friend bool operator==(const TensorKinds&, const TensorKinds&) = default;
 };
 
+struct Recipe;
+
+/// From a step on, some products are those of another recipe: operands, carrier, accumulation, compensation. The rest
+/// (what is saved, every other tensor) stays.
+struct RecipeSwitch {
+  double fraction = 0;    ///< of the run's steps; 0: `step` says
+  std::int64_t step = 0;  ///< the first one under the other recipe
+  std::array<bool, kGemmCount> gemm{};
+  std::string file;  ///< of the other recipe
+  std::shared_ptr<const Recipe> recipe;
+  std::string place;
+};
+
+/// The text of a recipe's file by its path. UserError when there is none.
+using RecipeTexts = std::function<std::string(const std::string& path)>;
+
 struct Recipe {
   std::string name;
   std::string description;
@@ -125,13 +145,15 @@ struct Recipe {
   std::map<std::string, AmaxHistorySpec> amax_histories;  ///< of the quantizers with delayed scaling
   std::array<RecipeGemm, kGemmCount> gemm{};
   TensorKinds tensors;
+  std::vector<RecipeSwitch> switches;  ///< in their order
 
   /// Parses and checks all that can be checked without a model: unknown keys and names, choices that contradict each
   /// other, rules that no edge can reach, quantizers that nothing uses. UserError "file:line:column: ...".
   static Recipe from_file(const std::filesystem::path& path);
-  static Recipe from_text(std::string name, std::string text);
+  /// `others`: where the recipes that `switch` names come from; a text on its own has none.
+  static Recipe from_text(std::string name, std::string text, const RecipeTexts& others = {});
   /// From a document to which overrides (--set) may have been applied.
-  static Recipe from_document(const TomlDocument& document);
+  static Recipe from_document(const TomlDocument& document, const RecipeTexts& others = {});
 };
 
 /// parse_quantizer with `FILE.toml#QUANTIZER` looked up in recipe files.

@@ -30,12 +30,15 @@ struct FormatShare {
   double share = 0;
 };
 
+struct ResolvedSwitch;
+
 class ResolvedRecipe {
  public:
   std::string name;
   TensorKinds tensors;
   OperandKind embedding = OperandKind::bf16;  ///< what an embedding row is rounded to when it is looked up
   std::vector<FormatShare> flop_shares;       ///< by falling share
+  std::vector<ResolvedSwitch> switches;       ///< what replaces all this from later steps on
 
   /// Specs of a linear layer; `layer` is kOutsideLayers for the head. LogicError when the model has no such layer.
   [[nodiscard]] const LinearSpec& linear(std::int64_t layer, Linear which) const;
@@ -53,6 +56,7 @@ class ResolvedRecipe {
   [[nodiscard]] double quantized_share() const;
 
  private:
+  [[nodiscard]] Json linears_json() const;
   friend ResolvedRecipe resolve(const Recipe& recipe, const ModelShape& model);
   struct Entry {
     bool present = false;
@@ -64,10 +68,22 @@ class ResolvedRecipe {
   std::vector<Entry> entries_;  // [layers + 1, kLinearCount]; the last row is outside the layers
 };
 
+/// From a step on, the products of `recipe`; it has no switches.
+struct ResolvedSwitch {
+  double fraction = 0;    ///< of the run's steps, rounded down; 0: `step` says
+  std::int64_t step = 0;  ///< the first one
+  std::string place;      ///< "file:line:column", for messages
+  ResolvedRecipe recipe;
+};
+
+/// The first step of each stage in a run of `steps` steps: 0, then those of the switches. UserError when they do not
+/// rise or lie outside the run.
+[[nodiscard]] std::vector<std::int64_t> first_steps(const ResolvedRecipe& recipe, std::int64_t steps);
+
 /// First matching rule wins. UserError "file:line:column: ..." when an edge has no rule, when products would be
 /// silently wrong (a Hadamard transform on one operand, a scale that varies along the contraction axis inside a step of
 /// the tensor core, a form made from one that does not exist), or when the model reaches none of the recipe's
-/// quantizers.
+/// quantizers. Every stage that a switch makes is checked alike, as one recipe mixed from two.
 [[nodiscard]] ResolvedRecipe resolve(const Recipe& recipe, const ModelShape& model);
 
 /// UserError naming the first product, and its remedy, that the arithmetic has no way to compute (hopper_product.hpp).

@@ -38,6 +38,8 @@ class Recorder final : public Tap {
   /// spec, along rows, is taken. At most 32 entries.
   Recorder(std::vector<BoundEntry> entries, std::int64_t total_steps, Measurer measurer,
            std::map<std::uint32_t, QuantizerSpec> row_specs = {});
+  /// Other ones from the next step on.
+  void set_row_specs(std::map<std::uint32_t, QuantizerSpec> row_specs) { row_specs_ = std::move(row_specs); }
 
   /// Forgets an unfinished step. True when something is due: otherwise the tap need not be set.
   bool begin_step(std::int64_t step);

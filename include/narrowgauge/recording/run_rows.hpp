@@ -77,6 +77,7 @@ struct RunSetup {
   std::int64_t experts = 0;
   std::vector<RecordLayout> record;
   std::vector<GemmRow> gemms;
+  std::string gemm_note;  ///< attribute "note" of /gemm: which steps it is about; empty: all
   std::vector<CastRow> casts;
   std::vector<std::string> memory_kinds;  ///< empty: no /memory streams
   std::string checkpoint_folder;          ///< relative to the run file's folder

@@ -6,6 +6,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
@@ -34,8 +35,9 @@ struct ForkPoint {
 struct RunRequest {
   std::string model_path, model_text;
   std::string recipe_path, recipe_text;
-  std::string record_path, record_text;  ///< empty path: the built-in plan; "none": nothing is recorded
-  std::string data;                      ///< data spec of io/token_stream.hpp
+  std::map<std::string, std::string> switch_texts;  ///< by path, of the recipes that the recipe switches to
+  std::string record_path, record_text;             ///< empty path: the built-in plan; "none": nothing is recorded
+  std::string data;                                 ///< data spec of io/token_stream.hpp
   std::vector<std::pair<std::string, std::string>> settings;  ///< --set path, value: train.*, model.*, recipe.*
   std::string init_path;  ///< safetensors of the initial weights (initial_weights.hpp); empty: random ones
   std::uint32_t seed = 0;
@@ -56,6 +58,7 @@ struct RunPlanned {
   ModelConfig model;
   Recipe recipe;
   ResolvedRecipe resolved;
+  std::vector<std::int64_t> first_steps;  ///< of each stage: 0, then the steps of the recipe's switches
   TrainingConfig training;
   RecordingPlan recording;
   std::string data_digest;
@@ -64,7 +67,8 @@ struct RunPlanned {
   std::string run_id;  ///< first 12 hexadecimal digits of its digest
 };
 
-/// Parses, resolves, checks that everything fits together. Reads the data's digest. UserError naming the place.
+/// Parses, resolves, checks that everything fits together. Reads the data's digest, and the recipes of a switch whose
+/// texts the request has not: the plan's request has them. UserError naming the place.
 [[nodiscard]] RunPlanned plan_run(const RunRequest& request);
 
 struct RunProgressReport {
