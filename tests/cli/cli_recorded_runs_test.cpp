@@ -12,34 +12,12 @@
 #include <sstream>
 
 #include "cli/process.hpp"
+#include "cli/small_model.hpp"
 #include "narrowgauge/io/hdf5.hpp"
 #include "narrowgauge/recording/run_file.hpp"
 
 namespace ng::test {
 namespace {
-
-const std::string kModel = R"(name = "small_test"
-vocabulary = 256
-layers = 1
-hidden = 32
-heads = 2
-kv_heads = 1
-head_dim = 16
-rope_theta = 10000.0
-norm_epsilon = 1e-5
-dense_layers = 0
-dense_width = 0
-experts = 4
-top_k = 2
-expert_width = 32
-shared_experts = 0
-renormalize = true
-aux_coefficient = 0.01
-z_coefficient = 0.001
-tied_head = false
-init_std = 0.02
-context = 32
-)";
 
 const std::string kPlan = R"([[entry]]
 name = "all"

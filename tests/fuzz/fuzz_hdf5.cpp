@@ -15,22 +15,6 @@
 namespace ng::fuzz {
 namespace {
 
-// Takes choices off the front of the input; zeros when it is used up.
-class Choices {
- public:
-  explicit Choices(Bytes input) : left_(input) {}
-  std::uint8_t next() {
-    if (left_.empty()) return 0;
-    const std::uint8_t value = left_.front();
-    left_ = left_.subspan(1);
-    return value;
-  }
-  bool empty() const { return left_.empty(); }
-
- private:
-  Bytes left_;
-};
-
 hid_t type_of(std::uint8_t choice) {
   const hid_t made[] = {H5T_IEEE_F32LE, H5T_IEEE_F64LE, H5T_STD_U8LE,  H5T_STD_I8LE,  H5T_STD_U16LE,
                         H5T_STD_I16LE,  H5T_STD_U32LE,  H5T_STD_I32LE, H5T_STD_U64LE, H5T_STD_I64LE,

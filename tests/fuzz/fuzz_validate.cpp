@@ -15,23 +15,6 @@
 namespace ng::fuzz {
 namespace {
 
-// Takes choices off the front of the input; zeros when it is used up.
-class Choices {
- public:
-  explicit Choices(Bytes input) : left_(input) {}
-  std::uint8_t next() {
-    if (left_.empty()) return 0;
-    const std::uint8_t value = left_.front();
-    left_ = left_.subspan(1);
-    return value;
-  }
-  std::size_t below(std::size_t n) { return next() % n; }
-  Bytes rest() const { return left_; }
-
- private:
-  Bytes left_;
-};
-
 const char* const kOperations[] = {"quantize", "transpose", "recode", "hadamard", "matmul", "", "qu"};
 const char* const kSpecs[] = {"mxfp4",
                               "nvfp4",

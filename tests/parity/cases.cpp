@@ -137,6 +137,29 @@ std::uint32_t element(Fill fill, const RandomStream& stream, std::uint64_t i) {
   return 0;
 }
 
+/// What the fast kernels serve, in nearest even and without a transform.
+std::vector<QuantizerSpec> served_specs() {
+  std::vector<QuantizerSpec> specs;
+  const auto add = [&](const char* name, ScaleRule rule, ZeroSign zero_sign) {
+    for (const NamedQuantizer& preset : quantizer_presets()) {
+      if (std::string(preset.name) != name) continue;
+      specs.push_back(preset.spec);
+      specs.back().rule = rule;
+      specs.back().cast.zero_sign = zero_sign;
+    }
+  };
+  add("mxfp4", ScaleRule::floor, ZeroSign::keep);
+  add("mxfp4", ScaleRule::rceil, ZeroSign::keep);
+  add("mxfp8_e4m3", ScaleRule::floor, ZeroSign::keep);
+  add("mxfp8_e4m3", ScaleRule::rceil, ZeroSign::keep);
+  add("mxfp8_e5m2", ScaleRule::floor, ZeroSign::keep);
+  add("nvfp4", ScaleRule::te_v2_14, ZeroSign::exact_positive);
+  add("nvfp4", ScaleRule::te_v2_14, ZeroSign::keep);
+  add("fp8_1x128", ScaleRule::absmax, ZeroSign::keep);
+  add("fp8_1x128", ScaleRule::absmax_pow2, ZeroSign::keep);
+  return specs;
+}
+
 void name_cases(std::vector<ParityCase>& cases, const std::string& kind) {
   for (std::size_t i = 0; i < cases.size(); ++i)
     cases[i].name = kind + "/" + std::to_string(i) + " " + spec_text(cases[i].spec);
@@ -278,24 +301,7 @@ std::vector<ParityCase> fast_cases() {
           cases.push_back(std::move(c));
         }
   };
-  const auto preset = [&](const char* name, ScaleRule rule, ZeroSign zero_sign) {
-    for (const NamedQuantizer& p : quantizer_presets()) {
-      if (std::string(p.name) != name) continue;
-      QuantizerSpec spec = p.spec;
-      spec.rule = rule;
-      spec.cast.zero_sign = zero_sign;
-      add(spec);
-    }
-  };
-  preset("mxfp4", ScaleRule::floor, ZeroSign::keep);
-  preset("mxfp4", ScaleRule::rceil, ZeroSign::keep);
-  preset("mxfp8_e4m3", ScaleRule::floor, ZeroSign::keep);
-  preset("mxfp8_e4m3", ScaleRule::rceil, ZeroSign::keep);
-  preset("mxfp8_e5m2", ScaleRule::floor, ZeroSign::keep);
-  preset("nvfp4", ScaleRule::te_v2_14, ZeroSign::exact_positive);
-  preset("nvfp4", ScaleRule::te_v2_14, ZeroSign::keep);
-  preset("fp8_1x128", ScaleRule::absmax, ZeroSign::keep);
-  preset("fp8_1x128", ScaleRule::absmax_pow2, ZeroSign::keep);
+  for (const QuantizerSpec& spec : served_specs()) add(spec);
   name_cases(cases, "fast");
   return cases;
 }
@@ -336,28 +342,13 @@ std::vector<ParityCase> tile_cases() {
           cases.push_back(std::move(c));
         }
   };
-  const auto preset = [&](const char* name, ScaleRule rule, ZeroSign zero_sign) {
-    for (const NamedQuantizer& p : quantizer_presets()) {
-      if (std::string(p.name) != name) continue;
-      QuantizerSpec spec = p.spec;
-      spec.rule = rule;
-      spec.cast.zero_sign = zero_sign;
-      const bool four_bits = bit_count(spec.element) == 4;
-      for (const Orientation orientation : {Orientation::column, Orientation::row})
-        for (const bool transform : {false, true})
-          for (const bool stochastic : {false, true})
-            if (!stochastic || four_bits) add(spec, orientation, transform, stochastic);
-    }
-  };
-  preset("mxfp4", ScaleRule::floor, ZeroSign::keep);
-  preset("mxfp4", ScaleRule::rceil, ZeroSign::keep);
-  preset("mxfp8_e4m3", ScaleRule::floor, ZeroSign::keep);
-  preset("mxfp8_e4m3", ScaleRule::rceil, ZeroSign::keep);
-  preset("mxfp8_e5m2", ScaleRule::floor, ZeroSign::keep);
-  preset("nvfp4", ScaleRule::te_v2_14, ZeroSign::exact_positive);
-  preset("nvfp4", ScaleRule::te_v2_14, ZeroSign::keep);
-  preset("fp8_1x128", ScaleRule::absmax, ZeroSign::keep);
-  preset("fp8_1x128", ScaleRule::absmax_pow2, ZeroSign::keep);
+  for (const QuantizerSpec& spec : served_specs()) {
+    const bool four_bits = bit_count(spec.element) == 4;
+    for (const Orientation orientation : {Orientation::column, Orientation::row})
+      for (const bool transform : {false, true})
+        for (const bool stochastic : {false, true})
+          if (!stochastic || four_bits) add(spec, orientation, transform, stochastic);
+  }
   name_cases(cases, "tiles");
   return cases;
 }

@@ -61,7 +61,10 @@ TEST_P(EverySwitch, IsAForkAtTheStep) {
 INSTANTIATE_TEST_SUITE_P(Recipes, EverySwitch,
                          testing::Values(std::pair("nvfp4", "bf16"), std::pair("bf16", "mxfp4"),
                                          std::pair("fp8_tensor_delayed", "mxfp8"), std::pair("mxfp8", "nvfp4"),
-                                         std::pair("mxfp4", "fp8_tensor_delayed"), std::pair("fp4_dge_occ", "bf16")));
+                                         std::pair("mxfp4", "fp8_tensor_delayed"), std::pair("fp4_dge_occ", "bf16")),
+                         [](const auto& parameter) {
+                           return std::string(parameter.param.first) + "_to_" + parameter.param.second;
+                         });
 
 TEST(Switch, OfTheForwardProductsLeavesTheOthers) {
   const Folder folder("switch-fprop");
