@@ -234,27 +234,20 @@ int run(const Arguments& arguments) {
   require_site(replay, pattern);
 
   const std::filesystem::path part = out + ".part";
-  std::int64_t tensors = 0, products = 0;
-  try {
-    hdf5::File file(part.string(), hdf5::Mode::create);
-    hdf5::Group root = file.root();
-    root.set_attribute("source", fmt::format("{}@{}", from.file, from.step));
-    root.set_attribute("site", pattern);
-    CaptureTap tap(replay.backend(), root, pattern, replay.micro_batches());
-    replay.run(tap);
-    tensors = tap.tensors();
-    products = tap.products();
-    file.close();
-  } catch (...) {
-    std::error_code ignored;
-    std::filesystem::remove(part, ignored);
-    throw;
-  }
+  UnfinishedFile unfinished(part);
+  hdf5::File file(part.string(), hdf5::Mode::create);
+  hdf5::Group root = file.root();
+  root.set_attribute("source", fmt::format("{}@{}", from.file, from.step));
+  root.set_attribute("site", pattern);
+  CaptureTap tap(replay.backend(), root, pattern, replay.micro_batches());
+  replay.run(tap);
+  file.close();
   publish_file(part, out);
+  unfinished.done();
   status.finish();
   write_stdout(
       fmt::format("{}: {} quantized tensors and {} products of step {}, replayed from the state after {} steps\n", out,
-                  tensors, products, from.step, replay.begins_at()));
+                  tap.tensors(), tap.products(), from.step, replay.begins_at()));
   return kExitDone;
 }
 

@@ -49,18 +49,14 @@ void write_converted(const Arguments& arguments, const QuantizedInput& in, const
   throw_if_interrupted("converting; nothing was written");
   const std::string path = arguments.get("out");
   const std::filesystem::path part = path + ".part";
-  try {
-    hdf5::File file(part.string(), hdf5::Mode::create);
-    hdf5::Group root = file.root();
-    write_quantized(root, out, quantizer, decoded, false);
-    root.set_attribute("source", in.origin);
-    file.close();
-    publish_file(part, path);
-  } catch (...) {
-    std::error_code error;
-    std::filesystem::remove(part, error);
-    throw;
-  }
+  UnfinishedFile unfinished(part);
+  hdf5::File file(part.string(), hdf5::Mode::create);
+  hdf5::Group root = file.root();
+  write_quantized(root, out, quantizer, decoded, false);
+  root.set_attribute("source", in.origin);
+  file.close();
+  publish_file(part, path);
+  unfinished.done();
   const bool turned = what.starts_with("transpose");
   write_stderr(fmt::format("{}: [{}, {}] {}: {}; {} of {} values changed\n", path, out.rows, out.cols, in.origin, what,
                            changed_values(in.tensor, out, decoded, turned), out.codes.size()));

@@ -86,28 +86,11 @@ TensorCoreSpec tensor_core_spec(const Arguments& arguments, const AccumulatorRow
   return spec;
 }
 
-/// Removes an unfinished file unless told that it is whole.
-class Unfinished {
- public:
-  explicit Unfinished(std::filesystem::path path) : path_(std::move(path)) {}
-  ~Unfinished() {
-    std::error_code error;
-    if (!done_) std::filesystem::remove(path_, error);
-  }
-  Unfinished(const Unfinished&) = delete;
-  Unfinished& operator=(const Unfinished&) = delete;
-  void done() { done_ = true; }
-
- private:
-  std::filesystem::path path_;
-  bool done_ = false;
-};
-
 void write_result(const Arguments& arguments, const Array& result, const OperandNumbers& a, const OperandNumbers& b,
                   const AccumulatorRow* row) {
   const std::string out = arguments.get("out");
   const std::filesystem::path part = out + ".part";
-  Unfinished unfinished(part);
+  UnfinishedFile unfinished(part);
   hdf5::File file(part.string(), hdf5::Mode::create);
   hdf5::Group root = file.root();
   (void)root.create("result", result);

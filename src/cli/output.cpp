@@ -33,4 +33,11 @@ int flush_stdout() {
   return first_error;
 }
 
+UnfinishedFile::UnfinishedFile(std::filesystem::path path) : path_(std::move(path)) {}
+
+UnfinishedFile::~UnfinishedFile() {
+  std::error_code error;
+  if (!done_) std::filesystem::remove(path_, error);
+}
+
 }  // namespace ng::cli

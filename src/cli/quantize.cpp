@@ -128,23 +128,6 @@ void check_transform(const Array& array, const QuantizerSpec& spec, Orientation 
                                 array.origin, spec.hadamard.size, length, name_of(axis)));
 }
 
-// Removes an unfinished file unless told that it is whole.
-class Unfinished {
- public:
-  explicit Unfinished(std::filesystem::path path) : path_(std::move(path)) {}
-  ~Unfinished() {
-    std::error_code error;
-    if (!done_) std::filesystem::remove(path_, error);
-  }
-  Unfinished(const Unfinished&) = delete;
-  Unfinished& operator=(const Unfinished&) = delete;
-  void done() { done_ = true; }
-
- private:
-  std::filesystem::path path_;
-  bool done_ = false;
-};
-
 std::vector<float> decoded_values(Backend& backend, const QuantizedTensor& q) {
   const Tensor decoded = backend.tensor(Dtype::f32, q.rows, q.cols);
   backend.dequantize(q, decoded.view);
@@ -194,7 +177,7 @@ int run(const Arguments& arguments) {
   throw_if_interrupted("quantizing; nothing was written");
 
   const std::filesystem::path part = out + ".part";
-  Unfinished unfinished(part);
+  UnfinishedFile unfinished(part);
   hdf5::File file(part.string(), hdf5::Mode::create);
   hdf5::Group root = file.root();
   write_quantized(root, unpack(q), to_json(q.spec).canonical(), decoded_values(*backend, q), packed);
