@@ -4,7 +4,7 @@
 #include "backend/cuda_quantizer.hpp"
 
 #include "narrowgauge/base/check.hpp"
-#include "plain/plain_kernels.hpp"
+#include "plain/quantize.hpp"
 
 namespace ng::cuda {
 
@@ -42,7 +42,6 @@ void CudaQuantizer::dequantize(const QuantizedTensor& q, const TensorView& out) 
   job.out = out.data;
   job.out_stride = out.stride;
   plain::dequantize(job, out.dtype, nullptr);
-  synchronize();  // `groups` is freed on return
 }
 
 }  // namespace ng::cuda

@@ -22,8 +22,7 @@ class CudaQuantizer {
                                          const QuantizerSpec& spec, Orientation orientation, const Site& site,
                                          const std::uint32_t* known_amax = nullptr) const;
 
-  /// As Backend::dequantize: decoded values as quantized, rounded once to out's dtype (f32 or bf16). Complete on
-  /// return.
+  /// As Backend::dequantize: decoded values as quantized, rounded once to out's dtype (f32 or bf16).
   void dequantize(const QuantizedTensor& q, const TensorView& out) const;
 
  private:

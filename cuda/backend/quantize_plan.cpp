@@ -3,27 +3,17 @@
 // From a view and a spec to the kernels' plain data, and the order of the kernels.
 #include "backend/quantize_plan.hpp"
 
-#include <cuda_runtime_api.h>
-
 #include <algorithm>
 
 #include "fast/quantize_rows.hpp"
 #include "fast/quantize_tiles.hpp"
 #include "narrowgauge/base/check.hpp"
 #include "narrowgauge/quantize/four_over_six.hpp"
-#include "plain/plain_kernels.hpp"
-#include "runtime/check.hpp"
+#include "plain/quantize.hpp"
+#include "plain/quantize_threads.hpp"
 #include "runtime/device.hpp"
 
 namespace ng::cuda {
-
-namespace {
-
-void zero(const Buffer& buffer, cudaStream_t stream) {
-  NG_CUDA_CHECK(cudaMemsetAsync(buffer.data.get(), 0, buffer.bytes, stream));
-}
-
-}  // namespace
 
 std::vector<GroupExtent> group_extents(const RowGroups& groups, std::int64_t rows, std::int64_t tile_height) {
   std::vector<GroupExtent> extents;
@@ -135,7 +125,7 @@ QuantizePlan::QuantizePlan(const StepContext& context, const TensorView& x, cons
     job_.group_amax = group_amax_.as<std::uint32_t>();
     if (known_amax_) {
       const std::size_t known = spec.tensor_scope == TensorScope::whole ? 1 : group_count;
-      NG_CUDA_CHECK(cudaMemcpy(job_.group_amax, known_amax, known * sizeof(std::uint32_t), cudaMemcpyDeviceToDevice));
+      copy_on_device(job_.group_amax, known_amax, known * sizeof(std::uint32_t));
     }
   }
   if (path_ != KernelPath::plain) return;
@@ -151,10 +141,10 @@ QuantizePlan::QuantizePlan(const StepContext& context, const TensorView& x, cons
   job_.nan_inputs = nan_inputs_.as<unsigned long long>();
 }
 
-void QuantizePlan::prepare(cudaStream_t stream, bool find_amax) {
+void QuantizePlan::prepare(Stream stream, bool find_amax) {
   if (!needs_tensor_amax(job_.spec.rule)) return;
   if (!known_amax_ && find_amax) {
-    zero(group_amax_, stream);
+    fill_bytes(group_amax_.data.get(), 0, group_amax_.bytes, stream);
     if (flat_amax_)
       fast::tensor_amax(job_, dtype_, stream);
     else if (job_.orientation == Orientation::row)
@@ -165,7 +155,7 @@ void QuantizePlan::prepare(cudaStream_t stream, bool find_amax) {
   plain::tensor_scales(job_, stream);
 }
 
-void QuantizePlan::run(cudaStream_t stream) {
+void QuantizePlan::run(Stream stream) {
   if (path_ == KernelPath::rows) {
     prepare(stream, true);
     fast::quantize_rows(job_, dtype_, stream);
@@ -178,7 +168,7 @@ void QuantizePlan::run(cudaStream_t stream) {
     return;
   }
   const bool two_level = needs_tensor_amax(job_.spec.rule);
-  if (two_level && !known_amax_) zero(group_amax_, stream);
+  if (two_level && !known_amax_) fill_bytes(group_amax_.data.get(), 0, group_amax_.bytes, stream);
   QuantizeJob job = job_;
   Dtype dtype = dtype_;
   if (job.transformed != nullptr) {
@@ -187,8 +177,8 @@ void QuantizePlan::run(cudaStream_t stream) {
     job.stride = job.cols;
     dtype = Dtype::f32;
   }
-  zero(tile_amax_, stream);
-  zero(nan_inputs_, stream);
+  fill_bytes(tile_amax_.data.get(), 0, tile_amax_.bytes, stream);
+  fill_bytes(nan_inputs_.data.get(), 0, nan_inputs_.bytes, stream);
   plain::tile_amax(job, dtype, stream);
   if (two_level) {
     if (!known_amax_) plain::group_amax(job, stream);
@@ -206,7 +196,7 @@ RowAndColumnPlan::RowAndColumnPlan(QuantizePlan row, QuantizePlan column)
               fast::tiles_serve_together(row_.job_, column_.job_);
 }
 
-void RowAndColumnPlan::run(cudaStream_t stream) {
+void RowAndColumnPlan::run(Stream stream) {
   if (!together_) {
     row_.run(stream);
     column_.run(stream);
@@ -219,12 +209,11 @@ void RowAndColumnPlan::run(cudaStream_t stream) {
   const bool same = row_.job_.spec.hadamard == column_.job_.spec.hadamard && row_.job_.spec.hadamard.size == 0;
   if (find_row && find_column && same) {
     row_.prepare(stream, true);
-    NG_CUDA_CHECK(cudaMemcpyAsync(column_.group_amax_.data.get(), row_.group_amax_.data.get(), row_.group_amax_.bytes,
-                                  cudaMemcpyDeviceToDevice, stream));
+    copy_on_device(column_.group_amax_.data.get(), row_.group_amax_.data.get(), row_.group_amax_.bytes, stream);
     column_.prepare(stream, false);
   } else if (find_row && find_column) {
-    zero(row_.group_amax_, stream);
-    zero(column_.group_amax_, stream);
+    fill_bytes(row_.group_amax_.data.get(), 0, row_.group_amax_.bytes, stream);
+    fill_bytes(column_.group_amax_.data.get(), 0, column_.group_amax_.bytes, stream);
     fast::tiles_amax(&row_.job_, &column_.job_, row_.dtype_, stream);
     row_.prepare(stream, false);
     column_.prepare(stream, false);
@@ -236,9 +225,8 @@ void RowAndColumnPlan::run(cudaStream_t stream) {
 }
 
 QuantizedTensor QuantizePlan::result() {
-  synchronize();
-  if (job_.nan_inputs != nullptr) {
-    unsigned long long count = 0;
+  if (job_.nan_inputs != nullptr && plain::counts_nan(job_.spec)) {
+    unsigned long long count = 0;  // copied when the kernels are done
     copy_to_host(&count, job_.nan_inputs, sizeof count);
     result_.nan_inputs = static_cast<std::int64_t>(count);
   }

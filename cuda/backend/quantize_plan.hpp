@@ -11,8 +11,7 @@
 #include "narrowgauge/tensor/quantized_tensor.hpp"
 #include "narrowgauge/tensor/step_context.hpp"
 #include "plain/quantize_job.hpp"
-
-struct CUstream_st;
+#include "runtime/stream.hpp"
 
 namespace ng::cuda {
 
@@ -42,17 +41,17 @@ class QuantizePlan {
                const std::uint32_t* known_amax = nullptr);
 
   /// Launches every kernel of the quantization; asynchronous on `stream`.
-  void run(CUstream_st* stream);
+  void run(Stream stream);
 
   [[nodiscard]] KernelPath path() const { return path_; }
 
-  /// The result of the last run, complete on return. MachineError when a kernel failed.
+  /// The result of the last run; its codes and scales are there when the run is done. Waits for it only to count NaN.
   [[nodiscard]] QuantizedTensor result();
 
  private:
   friend class RowAndColumnPlan;
   /// What comes before the codes: zeroed workspaces, and for two-level formats the tensor scales.
-  void prepare(CUstream_st* stream, bool find_amax);
+  void prepare(Stream stream, bool find_amax);
 
   QuantizeJob job_{};
   QuantizedTensor result_{};
@@ -70,7 +69,7 @@ class RowAndColumnPlan {
   /// Two plans on the same tensor, one of each orientation.
   RowAndColumnPlan(QuantizePlan row, QuantizePlan column);
 
-  void run(CUstream_st* stream);
+  void run(Stream stream);
   [[nodiscard]] bool from_one_read() const { return together_; }
   [[nodiscard]] QuantizedTensor row() { return row_.result(); }
   [[nodiscard]] QuantizedTensor column() { return column_.result(); }

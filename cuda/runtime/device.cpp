@@ -6,6 +6,10 @@
 
 #include <cuda_runtime_api.h>
 
+#include <cstdint>
+#include <limits>
+#include <mutex>
+
 #include "narrowgauge/base/error.hpp"
 #include "runtime/check.hpp"
 #include "runtime/probe.hpp"
@@ -14,7 +18,9 @@ namespace ng::cuda {
 
 namespace {
 
-std::string version_text(int version) { return std::to_string(version / 1000) + "." + std::to_string(version % 1000 / 10); }
+std::string version_text(int version) {
+  return std::to_string(version / 1000) + "." + std::to_string(version % 1000 / 10);
+}
 
 }  // namespace
 
@@ -35,7 +41,8 @@ std::optional<std::string> device_problem() {
   }
   if (status == cudaErrorNoDevice || (status == cudaSuccess && count == 0)) return "the NVIDIA driver shows no GPU";
   if (status != cudaSuccess)
-    return std::string("the CUDA runtime cannot start: ") + cudaGetErrorName(status) + " (" + cudaGetErrorString(status) + ")";
+    return std::string("the CUDA runtime cannot start: ") + cudaGetErrorName(status) + " (" +
+           cudaGetErrorString(status) + ")";
   cudaDeviceProp properties{};
   if (cudaGetDeviceProperties(&properties, 0) != cudaSuccess) return "the first GPU does not answer";
   if (probe_kernel_image() != cudaSuccess) {
@@ -54,25 +61,39 @@ DeviceInfo device_info() {
   int runtime = 0;
   NG_CUDA_CHECK(cudaDriverGetVersion(&driver));
   NG_CUDA_CHECK(cudaRuntimeGetVersion(&runtime));
-  return DeviceInfo{properties.name,
-                    properties.major,
-                    properties.minor,
-                    properties.multiProcessorCount,
-                    properties.totalGlobalMem,
-                    static_cast<std::size_t>(properties.l2CacheSize),
-                    version_text(driver),
-                    version_text(runtime)};
+  return DeviceInfo{properties.name,           properties.major,
+                    properties.minor,          properties.multiProcessorCount,
+                    properties.totalGlobalMem, static_cast<std::size_t>(properties.l2CacheSize),
+                    version_text(driver),      version_text(runtime)};
 }
 
+namespace {
+
+/// Freed memory stays with the process: the next allocation finds it without asking the driver.
+void keep_freed_memory() {
+  int device = 0;
+  NG_CUDA_CHECK(cudaGetDevice(&device));
+  cudaMemPool_t pool = nullptr;
+  NG_CUDA_CHECK(cudaDeviceGetDefaultMemPool(&pool, device));
+  std::uint64_t threshold = std::numeric_limits<std::uint64_t>::max();
+  NG_CUDA_CHECK(cudaMemPoolSetAttribute(pool, cudaMemPoolAttrReleaseThreshold, &threshold));
+}
+
+}  // namespace
+
 Buffer allocate(std::size_t bytes) {
+  static std::once_flag once;
+  std::call_once(once, keep_freed_memory);
   void* data = nullptr;
-  const cudaError_t status = cudaMalloc(&data, bytes == 0 ? 1 : bytes);
+  const cudaError_t status = cudaMallocAsync(&data, bytes == 0 ? 1 : bytes, nullptr);
   if (status == cudaErrorMemoryAllocation) {
     cudaGetLastError();  // an answered request for too much is no fault of later calls
     throw MachineError("out of GPU memory: cannot allocate " + std::to_string(bytes) + " bytes");
   }
   NG_CUDA_CHECK(status);
-  return Buffer{std::shared_ptr<std::byte>(static_cast<std::byte*>(data), [](std::byte* p) { cudaFree(p); }), bytes};
+  return Buffer{
+      std::shared_ptr<std::byte>(static_cast<std::byte*>(data), [](std::byte* p) { cudaFreeAsync(p, nullptr); }),
+      bytes};
 }
 
 void copy_to_device(void* to, const void* from, std::size_t bytes) {
@@ -83,10 +104,26 @@ void copy_to_host(void* to, const void* from, std::size_t bytes) {
   if (bytes > 0) NG_CUDA_CHECK(cudaMemcpy(to, from, bytes, cudaMemcpyDeviceToHost));
 }
 
-void fill_bytes(void* to, int value, std::size_t bytes) {
-  if (bytes > 0) NG_CUDA_CHECK(cudaMemset(to, value, bytes));
+void copy_on_device(void* to, const void* from, std::size_t bytes, Stream stream) {
+  if (bytes > 0) NG_CUDA_CHECK(cudaMemcpyAsync(to, from, bytes, cudaMemcpyDeviceToDevice, stream));
 }
 
-void synchronize() { NG_CUDA_CHECK(cudaDeviceSynchronize()); }
+void copy_rows_on_device(void* to, std::size_t to_pitch, const void* from, std::size_t from_pitch,
+                         std::size_t row_bytes, std::size_t rows, Stream stream) {
+  if (row_bytes > 0 && rows > 0)
+    NG_CUDA_CHECK(cudaMemcpy2DAsync(to, to_pitch, from, from_pitch, row_bytes, rows, cudaMemcpyDeviceToDevice, stream));
+}
+
+void fill_bytes(void* to, int value, std::size_t bytes, Stream stream) {
+  if (bytes > 0) NG_CUDA_CHECK(cudaMemsetAsync(to, value, bytes, stream));
+}
+
+void fill_rows(void* to, std::size_t pitch, int value, std::size_t row_bytes, std::size_t rows, Stream stream) {
+  if (row_bytes > 0 && rows > 0) NG_CUDA_CHECK(cudaMemset2DAsync(to, pitch, value, row_bytes, rows, stream));
+}
+
+void synchronize() {
+  NG_CUDA_CHECK(cudaDeviceSynchronize());
+}
 
 }  // namespace ng::cuda

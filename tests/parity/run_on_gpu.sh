@@ -10,7 +10,7 @@ set -u
 case ${1-} in
   pack)
     mkdir -p "$3" || exit 3
-    for program in parity_gpu gpu_report; do
+    for program in parity_gpu operations_gpu gpu_report; do
       cp "$2/bin/$program" "$3/" && strip "$3/$program" || exit 3
     done
     ls -l "$3"
