@@ -1,7 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: Apache-2.0
 #
-# run_on_gpu.sh pack BUILD FOLDER           copies the two programs of a build, stripped, into FOLDER
+# run_on_gpu.sh pack BUILD FOLDER           copies the programs of a build, stripped, into FOLDER
 # run_on_gpu.sh run FOLDER REPORT [REVISION]  on a machine with a GPU: all parity tests, compute-sanitizer on a reduced
 #                                           set where it is installed, speeds, and REPORT (a JSON file)
 # The programs need only the C library and the driver. Exit 1 when a test or an instrument found something.
@@ -27,13 +27,17 @@ logs=$(mktemp -d)
 driver=$(nvidia-smi --query-gpu=driver_version --format=csv,noheader 2>/dev/null | head -n 1)
 status=0
 
-echo "== parity tests"
-timeout 400 "$bin/parity_gpu" --gtest_filter='-Reduced.*' --gtest_output=json:"$logs/tests.json" || status=1
+for program in parity_gpu operations_gpu; do
+  echo "== $program"
+  timeout 300 "$bin/$program" --gtest_filter='-Reduced.*' --gtest_output=json:"$logs/$program.json" || status=1
+done
 
 sanitizer=$(command -v compute-sanitizer || ls /usr/local/cuda/bin/compute-sanitizer 2>/dev/null)
 set -- --out "$report" --driver "${driver:-unknown}"
 [ -z "$revision" ] || set -- "$@" --revision "$revision"
-[ ! -f "$logs/tests.json" ] || set -- "$@" --tests "$logs/tests.json"
+for program in parity_gpu operations_gpu; do
+  [ ! -f "$logs/$program.json" ] || set -- "$@" --tests "$program=$logs/$program.json"
+done
 for tool in memcheck racecheck initcheck; do
   if [ -z "$sanitizer" ]; then
     set -- "$@" --check "$tool=not run: compute-sanitizer not found"
@@ -51,6 +55,6 @@ for tool in memcheck racecheck initcheck; do
 done
 
 echo "== speeds"
-timeout 60 "$bin/gpu_report" "$@" || status=1
+timeout 120 "$bin/gpu_report" "$@" || status=1
 rm -r "$logs"
 exit $status
