@@ -34,6 +34,13 @@ NG_HD void store_real(const TensorView& x, std::int64_t r, std::int64_t c, float
     static_cast<std::uint16_t*>(x.data)[at] = bf16_of(value);
 }
 
+/// A row of a view of f32 or bf16 in FP32, as the sums of row_sums.hpp read it.
+struct RealRow {
+  TensorView view;
+  std::int64_t row;
+  NG_HD float operator[](std::int64_t c) const { return load_real(view, row, c); }
+};
+
 /// Element `index`, in row-major order, of a view of integers.
 NG_HD std::int64_t load_integer(const TensorView& x, std::int64_t index) {
   const std::int64_t at = index / x.cols * x.stride + index % x.cols;

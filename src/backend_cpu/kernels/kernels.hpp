@@ -14,16 +14,11 @@
 #include "narrowgauge/numerics/counter_rng.hpp"
 #include "narrowgauge/numerics/hadamard.hpp"
 #include "narrowgauge/numerics/packing.hpp"
+#include "narrowgauge/numerics/softmax.hpp"
 #include "quantize.hpp"
 #include "tensor_core.hpp"
 
 namespace ng::cpu {
-
-/// What the softmax of one row leaves beside the probabilities.
-struct SoftmaxSums {
-  float maximum;
-  float log_sum;  ///< log of sum exp(x - maximum)
-};
 
 /// Keys and queries of one tile of attention; the key tiles are part of the written order.
 constexpr std::int64_t kAttentionKeys = 64;

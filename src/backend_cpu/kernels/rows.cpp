@@ -4,7 +4,7 @@
 #include "kernels.hpp"
 #include "narrowgauge/numerics/elementary.hpp"
 #include "narrowgauge/numerics/hadamard.hpp"
-#include "row_sums.hpp"
+#include "narrowgauge/numerics/row_sums.hpp"
 
 namespace ng::cpu::NG_ISA {
 
