@@ -31,12 +31,6 @@ Backend& KernelBench::backend(Arithmetic arithmetic) {
   return *backend;
 }
 
-bool KernelBench::wants(const std::string& name) const {
-  return options_.only.empty() || std::any_of(options_.only.begin(), options_.only.end(), [&](const std::string& part) {
-           return name.find(part) != std::string::npos;
-         });
-}
-
 Tensor KernelBench::normal(Dtype dtype, std::int64_t rows, std::int64_t cols) {
   // A million numbers, laid down again and again: nothing here looks at more than a row.
   constexpr std::int64_t kPeriod = 1 << 20;

@@ -20,7 +20,7 @@ class KernelBench {
   /// The backend under `arithmetic` with its fastest kernels.
   [[nodiscard]] Backend& backend(Arithmetic arithmetic = Arithmetic::hopper);
   /// Whether a kernel of this name is asked for; what is costly to prepare asks first.
-  [[nodiscard]] bool wants(const std::string& name) const;
+  [[nodiscard]] bool wants(const std::string& name) const { return options_.wants(name); }
   /// [rows, cols] of f32 or bf16, normal numbers of deviation 1.
   [[nodiscard]] Tensor normal(Dtype dtype, std::int64_t rows, std::int64_t cols);
 

@@ -19,6 +19,7 @@ Command recode_command();
 Command matmul_command();
 Command validate_command();
 Command vectors_command();
+Command bench_command();
 Command formats_command();
 Command recipes_command();
 Command models_command();

@@ -4,6 +4,7 @@
 // kernel` prints. Bytes are counted from the definition of the operation, inputs once and outputs once.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <functional>
 #include <string>
@@ -38,6 +39,11 @@ struct KernelSpeed {
 struct KernelBenchOptions {
   std::vector<std::string> only;  ///< substrings of names; empty: all kernels
   int repeats = 20;
+
+  [[nodiscard]] bool wants(const std::string& name) const {
+    return only.empty() || std::any_of(only.begin(), only.end(),
+                                       [&](const std::string& part) { return name.find(part) != std::string::npos; });
+  }
 };
 
 struct KernelBenchReport {
