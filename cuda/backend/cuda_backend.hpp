@@ -98,6 +98,17 @@ class CudaBackend final : public Backend {
   /// Whether a fast kernel may be asked.
   [[nodiscard]] bool fast() const { return choice_ == KernelChoice::fastest; }
 
+  // cuda_forms.cpp
+  /// With a history: notes the amax of a training pass. What the form is scaled by, or no data: its own amax.
+  Buffer scaling_amax(const StepContext& context, const TensorView& x, const RowGroups& groups,
+                      const FormRequest& request, Orientation orientation);
+  /// `amax`: as tensor_amax makes it, or no data.
+  QuantizedTensor quantize_source(const StepContext& context, const TensorView& x, const RowGroups& groups,
+                                  const QuantizerSpec& spec, Orientation orientation, const Site& site,
+                                  const Buffer& amax);
+  /// The fprop form decoded, in the axes of the original.
+  Tensor decoded_fprop(const TensorForms& forms, DecodedResidual residual, Dtype dtype);
+
   BackendOptions options_;
   KernelChoice choice_;
   Tap* tap_ = nullptr;

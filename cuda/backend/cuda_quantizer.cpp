@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Quantize as a plan run once; dequantize as one kernel.
+// Quantize as a plan that is run once; dequantize as one kernel.
 #include "backend/cuda_quantizer.hpp"
 
 #include "narrowgauge/base/check.hpp"
@@ -18,7 +18,7 @@ QuantizedTensor CudaQuantizer::quantize(const StepContext& context, const Tensor
   return plan.result();
 }
 
-void CudaQuantizer::dequantize(const QuantizedTensor& q, const TensorView& out) const {
+void dequantize(const QuantizedTensor& q, const TensorView& out) {
   NG_CHECK_EQ(out.rows, q.rows);
   NG_CHECK_EQ(out.cols, q.cols);
   const bool row_form = q.orientation == Orientation::row;
@@ -39,6 +39,7 @@ void CudaQuantizer::dequantize(const QuantizedTensor& q, const TensorView& out) 
   job.scales = q.scales.data.get();
   job.scale_cols = q.scale_cols;
   job.tensor_scales = q.has_tensor_scale() ? q.tensor_scales.as<float>() : nullptr;
+  job.tensor_amaxes = q.tensor_amaxes.data != nullptr ? q.tensor_amaxes.as<float>() : nullptr;
   job.out = out.data;
   job.out_stride = out.stride;
   plain::dequantize(job, out.dtype, nullptr);

@@ -1,13 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Quantization on the GPU: what a CUDA backend's quantize and dequantize will be. Views and tensors are device memory;
-// results have the bytes of the CPU backend's.
+// One quantization or one dequantization on the GPU, without a backend. Views and tensors are device memory; results
+// have the bytes of the CPU backend's.
 #pragma once
 
 #include "backend/quantize_plan.hpp"
 #include "runtime/device.hpp"
 
 namespace ng::cuda {
+
+/// As Backend::dequantize: decoded values as quantized, rounded once to out's dtype (f32 or bf16).
+void dequantize(const QuantizedTensor& q, const TensorView& out);
 
 class CudaQuantizer {
  public:
@@ -16,14 +19,13 @@ class CudaQuantizer {
 
   [[nodiscard]] const DeviceInfo& device() const { return device_; }
 
-  /// As Backend::quantize, but without outlier splits and `decode = te` (a broken promise); x and x.placement.row_ids
+  /// As Backend::quantize, but without outlier splits (a broken promise); x and x.placement.row_ids
   /// are device memory. See QuantizePlan for `known_amax`.
   [[nodiscard]] QuantizedTensor quantize(const StepContext& context, const TensorView& x, const RowGroups& groups,
                                          const QuantizerSpec& spec, Orientation orientation, const Site& site,
                                          const std::uint32_t* known_amax = nullptr) const;
 
-  /// As Backend::dequantize: decoded values as quantized, rounded once to out's dtype (f32 or bf16).
-  void dequantize(const QuantizedTensor& q, const TensorView& out) const;
+  void dequantize(const QuantizedTensor& q, const TensorView& out) const { cuda::dequantize(q, out); }
 
  private:
   DeviceInfo device_;

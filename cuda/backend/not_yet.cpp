@@ -15,26 +15,6 @@ namespace {
 }
 }  // namespace
 
-TensorForms CudaBackend::produce(const StepContext& context, const Tensor& x, const RowGroups& groups,
-                                 std::span<const FormRequest> requests) {
-  not_yet("produce");
-}
-QuantizedTensor CudaBackend::quantize(const StepContext& context, const TensorView& x, const RowGroups& groups,
-                                      const QuantizerSpec& spec, Orientation orientation, const Site& site) {
-  not_yet("quantize");
-}
-Buffer CudaBackend::tensor_amax(const StepContext& context, const TensorView& x, const RowGroups& groups,
-                                const QuantizerSpec& spec, Orientation orientation) {
-  not_yet("tensor_amax");
-}
-QuantizedTensor CudaBackend::quantize_known_amax(const StepContext& context, const TensorView& x,
-                                                 const RowGroups& groups, const QuantizerSpec& spec,
-                                                 Orientation orientation, const Site& site, const Buffer& amax) {
-  not_yet("quantize_known_amax");
-}
-void CudaBackend::dequantize(const QuantizedTensor& x, const TensorView& out) {
-  not_yet("dequantize");
-}
 Measurement CudaBackend::measure(const QuantizationEvent& event, const MeasureRequest& request) {
   not_yet("measure");
 }

@@ -32,7 +32,7 @@ std::vector<GroupExtent> group_extents(const RowGroups& groups, std::int64_t row
 QuantizeJob describe_job(const StepContext& context, const TensorView& x, const RowGroups& groups,
                          const QuantizerSpec& spec, Orientation orientation, const Site& site) {
   NG_CHECK(x.dtype == Dtype::f32 || x.dtype == Dtype::bf16);
-  NG_CHECK(spec.outlier.quantile == 0.0 && spec.decode == DecodeOrder::standard);  // the CPU backend's alone
+  NG_CHECK(spec.outlier.quantile == 0.0, "outliers are split before");
   const bool row_form = orientation == Orientation::row;
   QuantizeJob job;
   job.spec = spec;
@@ -107,18 +107,27 @@ QuantizePlan::QuantizePlan(const StepContext& context, const TensorView& x, cons
   copy_to_device(groups_.data.get(), extents.data(), extents.size() * sizeof(GroupExtent));
   job_.groups = groups_.as<GroupExtent>();
 
-  if (choice == KernelChoice::fastest) {
+  const bool two_level = needs_tensor_amax(spec.rule);
+  if (known_amax != nullptr) {
+    const bool whole_tile = spec.scale_format != ScaleFormat::none && spec.tile_rows == 0 && spec.tile_cols == 0;
+    NG_CHECK(two_level || whole_tile, "an amax is known, but nothing is scaled by it");
+  }
+  if (choice == KernelChoice::fastest && (two_level || known_amax == nullptr)) {
     if (fast::serves(job_, x.dtype))
       path_ = KernelPath::rows;
     else if (fast::tiles_serve(job_, x.dtype, extents))
       path_ = KernelPath::tiles;
     tiles_serve_ = fast::tiles_serve(job_, x.dtype, extents);
   }
-  if (needs_tensor_amax(spec.rule)) {
+  if (two_level) {
     known_amax_ = known_amax != nullptr;
     flat_amax_ = path_ != KernelPath::plain && spec.hadamard.size == 0 && fast::serves_tensor_amax(job_);
     result_.tensor_scales = allocate(group_count * sizeof(float));
     job_.tensor_scales = result_.tensor_scales.as<float>();
+    if (spec.decode == DecodeOrder::te) {
+      result_.tensor_amaxes = allocate(group_count * sizeof(float));
+      job_.tensor_amaxes = result_.tensor_amaxes.as<float>();
+    }
     tensor_ = allocate(group_count * sizeof(TensorScale));
     job_.tensor = tensor_.as<TensorScale>();
     group_amax_ = allocate(group_count * sizeof(std::uint32_t));
@@ -132,6 +141,10 @@ QuantizePlan::QuantizePlan(const StepContext& context, const TensorView& x, cons
   if (spec.hadamard.size != 0) {
     transformed_ = allocate(static_cast<std::size_t>(x.rows * x.cols) * sizeof(float));
     job_.transformed = transformed_.as<float>();
+  }
+  if (known_amax != nullptr && !two_level) {
+    known_tiles_ = allocate(group_count * sizeof(std::uint32_t));
+    copy_on_device(known_tiles_.data.get(), known_amax, known_tiles_.bytes);
   }
   tile_amax_ = allocate(tiles * sizeof(std::uint32_t));
   job_.tile_amax = tile_amax_.as<std::uint32_t>();
@@ -180,6 +193,7 @@ void QuantizePlan::run(Stream stream) {
   fill_bytes(tile_amax_.data.get(), 0, tile_amax_.bytes, stream);
   fill_bytes(nan_inputs_.data.get(), 0, nan_inputs_.bytes, stream);
   plain::tile_amax(job, dtype, stream);
+  if (known_tiles_.data != nullptr) plain::known_tile_amax(job, known_tiles_.as<std::uint32_t>(), stream);
   if (two_level) {
     if (!known_amax_) plain::group_amax(job, stream);
     plain::tensor_scales(job, stream);

@@ -35,6 +35,12 @@ struct GroupAmax {
   NG_HD void operator()(std::int64_t i) const { atomic_max(&job.group_amax[amax_group(job, i)], job.tile_amax[i]); }
 };
 
+struct KnownAmax {
+  QuantizeJob job;
+  const std::uint32_t* known;
+  NG_HD void operator()(std::int64_t i) const { known_amax_thread(job, known, i); }
+};
+
 struct TensorScales {
   QuantizeJob job;
   NG_HD void operator()(std::int64_t i) const { tensor_scale_thread(job, i); }
@@ -81,6 +87,10 @@ void tile_amax(const QuantizeJob& job, Dtype source, Stream stream) {
 
 void group_amax(const QuantizeJob& job, Stream stream) {
   for_each("group_amax", job.row_tiles * job.col_tiles, stream, GroupAmax{job});
+}
+
+void known_tile_amax(const QuantizeJob& job, const std::uint32_t* known, Stream stream) {
+  for_each("known_tile_amax", job.group_count, stream, KnownAmax{job, known});
 }
 
 void tensor_scales(const QuantizeJob& job, Stream stream) {

@@ -15,6 +15,8 @@ void hadamard(const QuantizeJob& job, Dtype source, Stream stream);
 void tile_amax(const QuantizeJob& job, Dtype source, Stream stream);
 /// job.group_amax from job.tile_amax.
 void group_amax(const QuantizeJob& job, Stream stream);
+/// job.tile_amax of groups that are one tile each, from magnitude bits of each group.
+void known_tile_amax(const QuantizeJob& job, const std::uint32_t* known, Stream stream);
 /// job.tensor and job.tensor_scales from job.group_amax.
 void tensor_scales(const QuantizeJob& job, Stream stream);
 /// job.tiles and job.scales from job.tile_amax and job.tensor.

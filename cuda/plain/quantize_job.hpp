@@ -57,6 +57,7 @@ struct QuantizeJob {
   void* scales = nullptr;         ///< float or uint8 [.., scale_cols]
   std::int64_t scale_cols = 0;
   float* tensor_scales = nullptr;  ///< [groups] decode scales of two-level formats
+  float* tensor_amaxes = nullptr;  ///< [groups] what they follow from, or nullptr
 };
 
 struct DequantizeJob {
@@ -72,6 +73,7 @@ struct DequantizeJob {
   const void* scales = nullptr;
   std::int64_t scale_cols = 0;
   const float* tensor_scales = nullptr;  ///< or nullptr
+  const float* tensor_amaxes = nullptr;  ///< with `decode = te`
   void* out = nullptr;                   ///< float, or BF16 as uint16
   std::int64_t out_stride = 0;
 };

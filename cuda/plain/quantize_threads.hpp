@@ -121,9 +121,16 @@ NG_HD std::int64_t amax_group(const QuantizeJob& job, std::int64_t tile) {
 
 NG_HD void tensor_scale_thread(const QuantizeJob& job, std::int64_t group) {
   const std::int64_t from = job.spec.tensor_scope == TensorScope::whole ? 0 : group;
-  const TensorScale scale = tensor_scale(job.spec, job.group_amax[from]);
+  const TensorScale scale = tensor_scale(job.spec, job.group_amax[from] & kMagnitudeMask);
   job.tensor[group] = scale;
   job.tensor_scales[group] = scale.decode;
+  if (job.tensor_amaxes != nullptr) job.tensor_amaxes[group] = scale.amax;
+}
+
+/// A group whose one tile is all of it takes the known amax of the group in place of its own.
+NG_HD void known_amax_thread(const QuantizeJob& job, const std::uint32_t* known, std::int64_t group) {
+  const GroupExtent& extent = job.groups[group];
+  if (extent.begin < extent.end && job.cols > 0) job.tile_amax[extent.first_tile] = known[group] & kMagnitudeMask;
 }
 
 template <class Source>
@@ -219,8 +226,11 @@ NG_HD float decoded_element(const DequantizeJob& job, std::int64_t row, std::int
                 ? static_cast<const float*>(job.scales)[at]
                 : stored_scale_value(job.spec.scale_format, static_cast<const std::uint8_t*>(job.scales)[at]);
   }
+  const std::uint32_t code = load_code(job.codes + row * job.row_bytes, job.storage, static_cast<std::size_t>(col));
+  if (job.spec.decode == DecodeOrder::te)
+    return decoded_product(decode(job.spec.element, code), te_decode_factor(scale, job.tensor_amaxes[g]));
   const float tensor = job.tensor_scales != nullptr ? job.tensor_scales[g] : 1.0f;
-  return decode_scaled(job.spec, scale, tensor, load_code(job.codes + row * job.row_bytes, job.storage, static_cast<std::size_t>(col)));
+  return decode_scaled(job.spec, scale, tensor, code);
 }
 
 NG_HD void store_rounded(float value, float* to) { *to = value; }

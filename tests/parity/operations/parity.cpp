@@ -57,6 +57,10 @@ void Outputs::add(const std::string& name, const std::vector<std::int64_t>& list
   entries_.push_back(std::move(entry));
 }
 
+void Outputs::append(const Outputs& other) {
+  entries_.insert(entries_.end(), other.entries_.begin(), other.entries_.end());
+}
+
 std::string Outputs::difference(const Outputs& got) const {
   if (entries_.size() != got.entries_.size()) return "another number of outputs";
   std::ostringstream out;

@@ -25,6 +25,8 @@ class Outputs {
            std::int64_t count);
   void add(const std::string& name, double value);
   void add(const std::string& name, const std::vector<std::int64_t>& values);
+  /// All of another's.
+  void append(const Outputs& other);
 
   /// Empty when equal, else which output differs where. NaNs of floats are equal to each other.
   [[nodiscard]] std::string difference(const Outputs& got) const;
