@@ -6,8 +6,6 @@
 #include <gtest/gtest.h>
 #include <unistd.h>
 
-#include <cstring>
-
 #include "narrowgauge/base/error.hpp"
 #include "training/small_run.hpp"
 
@@ -19,16 +17,9 @@ using ng_test::end_of;
 using ng_test::expect_equal;
 using ng_test::Folder;
 using ng_test::run;
+using ng_test::same_bytes;
 using ng_test::Settings;
 using ng_test::small_request;
-
-bool same_bytes(const std::vector<std::vector<float>>& a, const std::vector<std::vector<float>>& b) {
-  if (a.size() != b.size()) return false;
-  for (std::size_t i = 0; i < a.size(); ++i)
-    if (a[i].size() != b[i].size() || std::memcmp(a[i].data(), b[i].data(), a[i].size() * sizeof(float)) != 0)
-      return false;
-  return true;
-}
 
 class EveryRecipe : public testing::TestWithParam<const char*> {};
 

@@ -6,6 +6,7 @@
 #include <gtest/gtest.h>
 #include <unistd.h>
 
+#include <cstring>
 #include <filesystem>
 #include <fstream>
 #include <map>
@@ -120,6 +121,15 @@ inline std::vector<std::string> differing(const End& a, const End& b) {
   for (const auto& [name, bytes] : a.tensors)
     if (b.tensors.at(name) != bytes) names.push_back(name);
   return names;
+}
+
+/// NaNs are compared as bytes too.
+inline bool same_bytes(const std::vector<std::vector<float>>& a, const std::vector<std::vector<float>>& b) {
+  if (a.size() != b.size()) return false;
+  for (std::size_t i = 0; i < a.size(); ++i)
+    if (a[i].size() != b[i].size() || std::memcmp(a[i].data(), b[i].data(), a[i].size() * sizeof(float)) != 0)
+      return false;
+  return true;
 }
 
 /// Trains into NAME.h5 of the folder.

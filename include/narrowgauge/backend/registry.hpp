@@ -17,6 +17,10 @@ std::unique_ptr<Backend> make_cpu_backend(const BackendOptions& options);
 /// The CUDA backend. UserError where it is absent, saying why and how to get it.
 std::unique_ptr<Backend> make_cuda_backend(const BackendOptions& options);
 
+/// Every operation on both, with the first one's inputs; LogicError at the first byte that differs, with operation,
+/// site and place. Their arithmetics may differ only to see that. Results are the first one's.
+std::unique_ptr<Backend> make_checked_backend(std::unique_ptr<Backend> first, std::unique_ptr<Backend> second);
+
 /// Why there is no CUDA backend, in one sentence; empty when there is one.
 std::string cuda_absent_reason();
 
