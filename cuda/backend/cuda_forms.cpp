@@ -9,6 +9,7 @@
 
 #include "backend/cuda_backend.hpp"
 #include "backend/cuda_quantizer.hpp"
+#include "backend/outliers.hpp"
 #include "fast/quantize_rows.hpp"
 #include "fast/quantize_tiles.hpp"
 #include "narrowgauge/base/check.hpp"
@@ -53,9 +54,13 @@ void CudaBackend::dequantize(const QuantizedTensor& q, const TensorView& out) {
 QuantizedTensor CudaBackend::quantize_source(const StepContext& context, const TensorView& x, const RowGroups& groups,
                                              const QuantizerSpec& spec, Orientation orientation, const Site& site,
                                              const Buffer& amax) {
-  QuantizePlan plan(context, x, groups, spec, orientation, site, choice_, bits_or_null(amax));
+  const SplitSource source = split_outliers(context, x, groups, spec, orientation, ResidualWanted::yes, choice_);
+  QuantizePlan plan(context, source.view, groups, source.spec, orientation, site, choice_, bits_or_null(amax));
   plan.run(nullptr);
-  return plan.result();
+  QuantizedTensor result = plan.result();
+  result.spec = spec;
+  result.residual = source.residual;
+  return result;
 }
 
 QuantizedTensor CudaBackend::quantize(const StepContext& context, const TensorView& x, const RowGroups& groups,
@@ -71,8 +76,12 @@ QuantizedTensor CudaBackend::quantize_known_amax(const StepContext& context, con
   return quantize_source(context, x, groups, spec, orientation, site, amax);
 }
 
-Buffer CudaBackend::tensor_amax(const StepContext& context, const TensorView& x, const RowGroups& groups,
-                                const QuantizerSpec& spec, Orientation orientation) {
+Buffer CudaBackend::tensor_amax(const StepContext& context, const TensorView& original, const RowGroups& groups,
+                                const QuantizerSpec& wanted, Orientation orientation) {
+  const SplitSource source =
+      split_outliers(context, original, groups, wanted, orientation, ResidualWanted::no, choice_);
+  const TensorView& x = source.view;
+  const QuantizerSpec& spec = source.spec;
   const std::size_t count = spec.tensor_scope == TensorScope::whole ? 1u : static_cast<std::size_t>(groups.count());
   Buffer result = allocate(count * sizeof(float));
   fill_bytes(result.data.get(), 0, result.bytes);
@@ -132,9 +141,17 @@ Tensor CudaBackend::decoded_fprop(const TensorForms& forms, DecodedResidual resi
   const Form* first = forms.find(Gemm::fprop);
   NG_CHECK(first != nullptr && first->quantized != nullptr);
   const QuantizedTensor& q = *first->quantized;
-  NG_CHECK(residual == DecodedResidual::dropped);
-  Tensor decoded = tensor(dtype, q.rows, q.cols);
+  Tensor decoded = tensor(residual == DecodedResidual::added ? Dtype::f32 : dtype, q.rows, q.cols);
   dequantize(q, decoded.view);
+  if (residual == DecodedResidual::added) {
+    NG_CHECK(q.residual != nullptr);
+    add_residual(*q.residual, decoded.view);
+    if (dtype != Dtype::f32) {
+      const Tensor rounded = tensor(dtype, q.rows, q.cols);
+      cast(decoded.view, rounded.view);
+      decoded = rounded;
+    }
+  }
   decoded.view.placement = forms.original.view.placement;
   return decoded;
 }

@@ -31,9 +31,6 @@ void CudaBackend::multiply_by_estimator(const EstimatorSpec& estimator, const Qu
                                         const RowGroups& groups, const TensorView& weight, const TensorView& gradient) {
   not_yet("multiply_by_estimator");
 }
-void CudaBackend::add_residual_product(const SparseResidual& a, const TensorView& b, const TensorView& out) {
-  not_yet("add_residual_product");
-}
 void CudaBackend::embedding(const TensorView& table, const TensorView& ids, const TensorView& y) {
   not_yet("embedding");
 }

@@ -35,8 +35,8 @@ enum class KernelPath : std::uint8_t { plain, rows, tiles };
 class QuantizePlan {
  public:
   /// `known_amax`: device memory, FP32 magnitude bits of each group (the first alone where the spec's tensor scope is
-  /// whole), for two-level formats; of each group, for quantizers whose tile is the whole tensor; nullptr: found from x.
-  /// Read when the plan is made. A spec with an outlier split is a broken promise: see outliers.hpp.
+  /// whole), for two-level formats; of each group, for quantizers whose tile is the whole tensor; nullptr: found from
+  /// x. Read when the plan is made. A spec with an outlier split is a broken promise: see outliers.hpp.
   QuantizePlan(const StepContext& context, const TensorView& x, const RowGroups& groups, const QuantizerSpec& spec,
                Orientation orientation, const Site& site, KernelChoice choice,
                const std::uint32_t* known_amax = nullptr);

@@ -38,6 +38,21 @@ NG_HD OutlierRanks outlier_ranks(double quantile, std::int64_t count) {
   return {low < count ? low : count - 1, high < count ? high : count - 1};
 }
 
+/// The key of rank `rank` (0: the smallest) of `count` > rank keys, key(i) the i-th in any order: the bits of the
+/// answer one after the other, from the highest, each by a count of the keys that agree so far.
+template <class Keys>
+NG_HD std::uint32_t key_at_rank(std::int64_t count, std::int64_t rank, const Keys& key) {
+  std::uint32_t answer = 0;
+  for (int bit = 31; bit >= 0; --bit) {
+    std::int64_t below = 0;
+    for (std::int64_t i = 0; i < count; ++i) below += key(i) >> bit == answer >> bit ? 1 : 0;
+    if (rank < below) continue;
+    rank -= below;
+    answer |= 1u << bit;
+  }
+  return answer;
+}
+
 /// Bounds of one scope. A scope that holds a NaN is not clamped: its bounds are the infinities.
 struct OutlierBounds {
   float low = float_of(kInfinityBits | kSignBit);
