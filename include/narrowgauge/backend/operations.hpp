@@ -11,7 +11,7 @@
 
 #include "narrowgauge/backend/attention_shape.hpp"
 #include "narrowgauge/backend/measurement.hpp"
-#include "narrowgauge/backend/router_spec.hpp"
+#include "narrowgauge/numerics/router_spec.hpp"
 #include "narrowgauge/observe/tap.hpp"
 #include "narrowgauge/tensor/amax_history.hpp"
 #include "narrowgauge/tensor/tensor_forms.hpp"

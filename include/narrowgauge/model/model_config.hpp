@@ -10,9 +10,9 @@
 #include <vector>
 
 #include "narrowgauge/backend/attention_shape.hpp"
-#include "narrowgauge/backend/router_spec.hpp"
 #include "narrowgauge/base/canonical_json.hpp"
 #include "narrowgauge/base/toml_reader.hpp"
+#include "narrowgauge/numerics/router_spec.hpp"
 #include "narrowgauge/recipe/linear.hpp"
 
 namespace ng {

@@ -30,4 +30,14 @@ NG_HD constexpr std::size_t summation_leaves(std::size_t terms) {
   return (terms + kSummationLeaf - 1) / kSummationLeaf;
 }
 
+/// Leaf number `leaf` of the sum of term(0) ... term(count - 1).
+template <class Term>
+NG_HD double sum_leaf(std::int64_t leaf, std::int64_t count, const Term& term) {
+  const std::int64_t first = leaf * static_cast<std::int64_t>(kSummationLeaf);
+  const std::int64_t behind = first + static_cast<std::int64_t>(kSummationLeaf);
+  double sum = 0.0;
+  for (std::int64_t i = first; i < (behind < count ? behind : count); ++i) sum = add_rn(sum, term(i));
+  return sum;
+}
+
 }  // namespace ng
