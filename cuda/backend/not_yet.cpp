@@ -27,6 +27,10 @@ void CudaBackend::matmul(const StepContext& context, const Product& product) {
 void CudaBackend::grouped_matmul(const StepContext& context, const Product& product) {
   not_yet("grouped_matmul");
 }
+void CudaBackend::multiply_by_estimator(const EstimatorSpec& estimator, const QuantizerSpec& spec,
+                                        const RowGroups& groups, const TensorView& weight, const TensorView& gradient) {
+  not_yet("multiply_by_estimator");
+}
 void CudaBackend::embedding(const TensorView& table, const TensorView& ids, const TensorView& y) {
   not_yet("embedding");
 }
@@ -75,28 +79,6 @@ void CudaBackend::swiglu(const TensorView& x, const TensorView& y) {
 }
 void CudaBackend::swiglu_backward(const TensorView& x, const TensorView& dy, const TensorView& dx) {
   not_yet("swiglu_backward");
-}
-Routing CudaBackend::route(const RouterSpec& spec, const TensorView& logits, const Placement& tokens,
-                           const TensorView& bias) {
-  not_yet("route");
-}
-void CudaBackend::route_backward(const RouterSpec& spec, const Routing& routing, const TensorView& d_weight,
-                                 float loss_scale, const TensorView& d_logits) {
-  not_yet("route_backward");
-}
-void CudaBackend::permute(const Routing& routing, const TensorView& x, const TensorView& y) {
-  not_yet("permute");
-}
-void CudaBackend::permute_backward(const Routing& routing, const TensorView& dy, const TensorView& dx,
-                                   bool accumulate) {
-  not_yet("permute_backward");
-}
-void CudaBackend::combine(const Routing& routing, const TensorView& x, const TensorView& y) {
-  not_yet("combine");
-}
-void CudaBackend::combine_backward(const Routing& routing, const TensorView& x, const TensorView& dy,
-                                   const TensorView& dx, const TensorView& d_weight) {
-  not_yet("combine_backward");
 }
 void CudaBackend::cross_entropy(const TensorView& logits, const TensorView& targets, float scale,
                                 const TensorView& token_loss, const TensorView& d_logits) {
