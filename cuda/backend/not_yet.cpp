@@ -27,10 +27,6 @@ void CudaBackend::matmul(const StepContext& context, const Product& product) {
 void CudaBackend::grouped_matmul(const StepContext& context, const Product& product) {
   not_yet("grouped_matmul");
 }
-void CudaBackend::multiply_by_estimator(const EstimatorSpec& estimator, const QuantizerSpec& spec,
-                                        const RowGroups& groups, const TensorView& weight, const TensorView& gradient) {
-  not_yet("multiply_by_estimator");
-}
 void CudaBackend::embedding(const TensorView& table, const TensorView& ids, const TensorView& y) {
   not_yet("embedding");
 }

@@ -100,7 +100,7 @@ int bench_train(const Arguments& arguments) {
   request.record_path = "none";
   request.data = corpus_file(arguments.get("data")).string();
   request.backend = arguments.get("backend");
-  request.arithmetic = arguments.get("arithmetic");
+  request.arithmetic = arguments.optional("arithmetic").value_or(default_arithmetic(request.backend));
   for (const std::string& setting : arguments.all("set"))
     request.settings.push_back(split_setting(setting, "--set " + setting));
   constexpr std::int64_t kWarmUp = 2;
@@ -164,7 +164,7 @@ Command bench_command() {
               {"data", "D", Occurs::optional, "", "train: as in `train`"},
               {"steps", "N", Occurs::optional, "10", "train: measured steps, after two more"},
               {"set", "PATH=VALUE", Occurs::repeated, "", "train: as in `train`"},
-              {"arithmetic", "NAME", Occurs::optional, "ieee", "train: of the products", {"ieee", "hopper"}},
+              {"arithmetic", "NAME", Occurs::optional, "", "train: as in `train`", {"ieee", "hopper"}},
               {"threads", "N", Occurs::optional, "1", "CPU threads"},
           },
           run};

@@ -28,7 +28,7 @@ RunRequest request_from(const Arguments& arguments) {
   request.data = corpus_file(arguments.get("data")).string();
   request.seed = static_cast<std::uint32_t>(arguments.integer("seed", 0, 0xffffffffll));
   request.backend = arguments.get("backend");
-  request.arithmetic = arguments.get("arithmetic");
+  request.arithmetic = arguments.optional("arithmetic").value_or(default_arithmetic(request.backend));
   if (arguments.has("steps"))
     request.settings.emplace_back("train.steps", fmt::format("{}", arguments.integer("steps", 1)));
   for (const std::string& setting : arguments.all("set"))
@@ -132,7 +132,12 @@ Command train_command() {
                "cpu",
                "device; checked: both, byte for byte",
                {"cpu", "cuda", "checked:cuda/cpu"}},
-              {"arithmetic", "NAME", Occurs::optional, "ieee", "arithmetic of the products", {"ieee", "hopper"}},
+              {"arithmetic",
+               "NAME",
+               Occurs::optional,
+               "",
+               "arithmetic of the products; hopper where the backend is cuda, else ieee",
+               {"ieee", "hopper"}},
               {"threads", "N", Occurs::optional, "1", "CPU threads; no result depends on it"},
               {"isa", "NAME", Occurs::optional, "best", "CPU kernels; no result depends on it", {"best", "baseline"}},
               {"quiet", "", Occurs::optional, "", "no progress"},

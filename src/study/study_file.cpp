@@ -13,6 +13,7 @@
 #include "narrowgauge/base/error.hpp"
 #include "narrowgauge/base/nearest_key.hpp"
 #include "narrowgauge/base/toml_reader.hpp"
+#include "narrowgauge/training/trainer.hpp"
 
 namespace ng {
 
@@ -188,7 +189,8 @@ StudyFile StudyFile::from_folder(const fs::path& given) {
   }
   study.backend = root.optional_string("backend", "cpu");
   static const std::array<std::string, 2> kArithmetics = {"ieee", "hopper"};
-  study.arithmetic = kArithmetics[root.optional_choice("arithmetic", kArithmetics, 0)];
+  const std::size_t usual = default_arithmetic(study.backend) == kArithmetics[0] ? 0 : 1;
+  study.arithmetic = kArithmetics[root.optional_choice("arithmetic", kArithmetics, usual)];
   study.arms = read_arms(root, study.folder);
   study.baseline = root.get_string("baseline");
   std::vector<std::string> names;

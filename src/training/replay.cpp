@@ -66,6 +66,8 @@ Replay::Replay(const std::string& run_file, std::int64_t step, ReplayOptions opt
         "{}: no checkpoint at or before step {}; {}. --from-start replays from the initial weights", run_file, step,
         there.empty() ? "there is none" : fmt::format("there is one after {} steps", fmt::join(there, ", "))));
   }
+  // On the CPU, whatever the run used: the bytes are the same, and who looks at them does so in host memory.
+  r.plan.request.backend = "cpu";
   r.run = std::make_unique<Run>(r.plan, r.options.backend);
   if (after == there.begin()) return;
   r.begins_at = *(after - 1);

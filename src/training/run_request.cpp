@@ -88,6 +88,10 @@ RunRequest RunRequest::from_json(const Json& json) {
   return r;
 }
 
+std::string default_arithmetic(const std::string& backend) {
+  return backend == "cuda" || backend.starts_with("checked:cuda/") ? "hopper" : "ieee";
+}
+
 RunPlanned plan_run(const RunRequest& request) {
   RunPlanned plan;
   plan.request = request;

@@ -6,6 +6,7 @@
 #include <gtest/gtest.h>
 #include <unistd.h>
 
+#include <cstdlib>
 #include <cstring>
 #include <filesystem>
 #include <fstream>
@@ -51,10 +52,16 @@ inline std::string file_text(const std::filesystem::path& path) {
   return text.str();
 }
 
+/// The source tree; on another machine than the build's, NARROWGAUGE_SOURCE says where it lies.
+inline std::filesystem::path source_root() {
+  const char* const elsewhere = std::getenv("NARROWGAUGE_SOURCE");
+  return elsewhere != nullptr ? elsewhere : NG_SOURCE_DIR;
+}
+
 using Settings = std::vector<std::pair<std::string, std::string>>;
 
 inline ng::RunRequest small_request(const std::string& recipe, Settings settings = {}) {
-  const std::filesystem::path root(NG_SOURCE_DIR);
+  const std::filesystem::path root = source_root();
   ng::RunRequest request;
   request.model_path = "test model";
   request.model_text = kSmallModel;

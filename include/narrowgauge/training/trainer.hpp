@@ -31,6 +31,9 @@ struct ForkPoint {
   std::int64_t step = 0;
 };
 
+/// The arithmetic of a run that names none: tensor cores where there are some, "hopper" on cuda, else "ieee".
+[[nodiscard]] std::string default_arithmetic(const std::string& backend);
+
 /// What the user asked for, as texts: enough to start a run and, from a run file, to go on with it.
 struct RunRequest {
   std::string model_path, model_text;
