@@ -118,6 +118,7 @@ int bench_train(const Arguments& arguments) {
   Clock::time_point last{};
   RunOptions options;
   options.backend.threads = static_cast<int>(arguments.integer("threads", 1, 4096));
+  options.closing = false;
   options.interrupted = [] { return interrupt_requested(); };
   options.progress = [&](const RunProgressReport& report) {
     const Clock::time_point now = Clock::now();

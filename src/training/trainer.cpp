@@ -30,7 +30,7 @@ RunResult loop(Run& run, const RunPlanned& plan, const RunOptions& options, RunF
                CheckpointStore& store, std::int64_t first_step, const std::vector<EvalRow>& evaluated) {
   const TrainingConfig& t = plan.training;
   const auto due = [&](std::int64_t every, std::int64_t steps_done) {
-    return steps_done == t.steps || (every > 0 && steps_done % every == 0);
+    return (options.closing && steps_done == t.steps) || (every > 0 && steps_done % every == 0);
   };
   const double limit =
       t.divergence_loss > 0.0 ? t.divergence_loss : 2.0 * std::log(static_cast<double>(plan.model.vocabulary));

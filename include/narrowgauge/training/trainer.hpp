@@ -86,6 +86,7 @@ struct RunOptions {
   BackendOptions backend;
   std::function<void(const RunProgressReport&)> progress;
   std::function<bool()> interrupted;  ///< asked between steps
+  bool closing = true;                ///< evaluate and checkpoint at the end; false for runs that nobody keeps
 };
 
 struct RunResult {
