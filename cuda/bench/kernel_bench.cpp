@@ -7,6 +7,7 @@
 #include <cmath>
 
 #include "backend/cuda_backend.hpp"
+#include "bench/fma_ceiling.hpp"
 #include "narrowgauge/numerics/hadamard.hpp"
 #include "runtime/device.hpp"
 #include "runtime/timer.hpp"
@@ -109,6 +110,10 @@ void bench_ceilings(KernelBench& bench) {
   const Tensor to = make_tensor(allocate(from.buffer.bytes), Dtype::bf16, kRows, kCols);
   bench.ceiling(Ceiling::copy, shape_text(Dtype::bf16, kRows, kCols), 2.0 * static_cast<double>(from.buffer.bytes),
                 [&] { copy_on_device(to.view.data, from.view.data, from.buffer.bytes); });
+  const std::int64_t threads = std::int64_t{device_info().multiprocessors} * 2048 * 4;
+  const Tensor ends = make_tensor(allocate(static_cast<std::size_t>(threads) * sizeof(float)), Dtype::f32, 1, threads);
+  bench.ceiling(Ceiling::fp32_fma, std::to_string(threads) + " threads", fma_ceiling_operations(threads),
+                [&] { fma_ceiling(threads, ends.view.as<float>(), nullptr); });
 }
 
 }  // namespace ng::cuda
