@@ -62,14 +62,6 @@ void CudaBackend::latent_heads_backward(const AttentionShape& shape, const Tenso
                                         const TensorView& d_q, const TensorView& d_kv, const TensorView& d_shared_key) {
   not_yet("latent_heads_backward");
 }
-void CudaBackend::attention(const AttentionShape& shape, const TensorView& qkv, const TensorView& out,
-                            const TensorView& log_sum_exp) {
-  not_yet("attention");
-}
-void CudaBackend::attention_backward(const AttentionShape& shape, const TensorView& qkv, const TensorView& out,
-                                     const TensorView& log_sum_exp, const TensorView& d_out, const TensorView& d_qkv) {
-  not_yet("attention_backward");
-}
 void CudaBackend::swiglu(const TensorView& x, const TensorView& y) {
   not_yet("swiglu");
 }

@@ -3,7 +3,6 @@
 // Attention as independent heads: forward one (sequence, query head) a piece, backward one (sequence, key/value head)
 // with the query heads of its group in ascending order.
 #include <algorithm>
-#include <cmath>
 
 #include "cpu_backend.hpp"
 #include "narrowgauge/base/check.hpp"
@@ -59,14 +58,11 @@ class PaddedRows {
 
 struct Geometry {
   std::int64_t length, H, G, D, V, group, stride, value_stride, transposed_stride;
-  float exponent_scale, score_scale;
 
   explicit Geometry(const AttentionShape& shape)
       : length(shape.sequence_length), H(shape.heads), G(shape.kv_heads), D(shape.head_dim), V(shape.value_dim) {
     NG_CHECK(D > 0 && V > 0 && G > 0 && H % G == 0, H, " query heads over ", G, " key heads");
     group = H / G;
-    score_scale = static_cast<float>(1.0 / std::sqrt(static_cast<double>(D)));
-    exponent_scale = static_cast<float>(1.4426950408889634 / std::sqrt(static_cast<double>(D)));
     stride = (D + 15) / 16 * 16;
     value_stride = (V + 15) / 16 * 16;
     transposed_stride = (length + kAttentionKeys - 1) / kAttentionKeys * kAttentionKeys;
@@ -79,9 +75,10 @@ struct Geometry {
   std::int64_t value_col(std::int64_t kv) const { return (H + G) * D + kv * V; }
   AttentionHead head(const PaddedRows& q, const PaddedRows& k, const PaddedRows& v, const float* k_transposed,
                      const float* v_transposed, Dtype dtype) const {
-    return {q.data(), k.data(), v.data(), k_transposed,   v_transposed,        stride, value_stride, transposed_stride,
-            length,   D,        V,        exponent_scale, dtype == Dtype::bf16};
+    return {q.data(), k.data(), v.data(), k_transposed, v_transposed, stride, value_stride, transposed_stride,
+            length,   D,        V,        scales(dtype)};
   }
+  AttentionScales scales(Dtype dtype) const { return attention_scales(D, dtype == Dtype::bf16); }
 };
 
 }  // namespace
@@ -140,9 +137,9 @@ void CpuBackend::attention_backward(const AttentionShape& shape, const TensorVie
       const float* const lse = reinterpret_cast<const float*>(log_sum_exp.row(first)) + h;
       kernels_.attention_backward(head, o.data(), d_o.data(), lse, log_sum_exp.stride, dq.data(), dk.data(), dv.data(),
                                   scratch.get());
-      dq.store(kernels_, g.score_scale, d_qkv, first, g.query_col(h));
+      dq.store(kernels_, g.scales(qkv.dtype).score, d_qkv, first, g.query_col(h));
     }
-    dk.store(kernels_, g.score_scale, d_qkv, first, g.key_col(kv));
+    dk.store(kernels_, g.scales(qkv.dtype).score, d_qkv, first, g.key_col(kv));
     dv.store(kernels_, 1.0f, d_qkv, first, g.value_col(kv));
   });
 }

@@ -124,6 +124,11 @@ struct Written {
   }
 };
 
+/// What both directions left.
+struct Outcome {
+  Doubles out, d_qkv;
+};
+
 TEST(Attention, FollowsTheWrittenOrder) {
   const auto b = cpu();
   for (const ng::AttentionShape& s : kShapes) {
@@ -192,6 +197,41 @@ TEST(Attention, LaterTokensAndOtherSequencesChangeNoBit) {
     b->attention(s, row_slice(qkv.view, 130, n), alone.view, alone_lse.view);
     EXPECT_EQ(bytes_of(*b, alone.view), bytes_of(*b, row_slice(out.view, 130, n)));
     EXPECT_EQ(bytes_of(*b, alone_lse.view), bytes_of(*b, row_slice(lse.view, 130, n)));
+  }
+}
+
+// An infinite query makes its own row NaN; no chain of another query, or of a key that the query does not see, holds a
+// term of it, not even one with a probability of zero.
+TEST(Attention, MaskedKeysAndQueriesEnterNoChain) {
+  const auto b = cpu();
+  const ng::AttentionShape s{1, 70, 2, 1, 4, 4};
+  for (const std::int64_t token : {0, 20, 50, 66}) {
+    Outcome plain, infinite;
+    for (const bool is_infinite : {false, true}) {
+      const Tensor qkv = random_tensor(*b, Dtype::f32, 70, s.qkv_cols(), 6);
+      if (is_infinite)
+        for (int head = 0; head < 2; ++head) qkv.view.as<float>()[token * s.qkv_cols() + 4 * head] = INFINITY;
+      const Tensor out = b->tensor(Dtype::f32, 70, 8), lse = b->tensor(Dtype::f32, 70, 2);
+      const Tensor d_out = random_tensor(*b, Dtype::f32, 70, 8, 7), d_qkv = b->tensor(Dtype::f32, 70, s.qkv_cols());
+      b->attention(s, qkv.view, out.view, lse.view);
+      b->attention_backward(s, qkv.view, out.view, lse.view, d_out.view, d_qkv.view);
+      (is_infinite ? infinite : plain) = {values_of(*b, out), values_of(*b, d_qkv)};
+    }
+    for (std::int64_t t = 0; t < 70; ++t) {
+      if (t == token) {
+        EXPECT_TRUE(std::isnan(infinite.out[static_cast<std::size_t>(8 * t)]));
+        continue;
+      }
+      for (std::int64_t c = 0; c < 8; ++c) {
+        const auto at = static_cast<std::size_t>(8 * t + c);
+        EXPECT_EQ(plain.out[at], infinite.out[at]) << t << ", " << c;
+      }
+      const std::int64_t last = t < token ? 8 : 16;  // of keys up to the infinite query only dq is spared
+      for (std::int64_t c = 0; c < last; ++c) {
+        const auto at = static_cast<std::size_t>(16 * t + c);
+        EXPECT_EQ(plain.d_qkv[at], infinite.d_qkv[at]) << t << ", " << c;
+      }
+    }
   }
 }
 

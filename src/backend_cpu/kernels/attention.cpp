@@ -1,11 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Causal attention of one head in tiles of 48 queries by 64 keys. The key tiles belong to the order written in
-// backend.hpp; the query tiles do not show in the result. Masked probabilities are zeros, which change no chain.
+// backend.hpp; the query tiles do not show in the result: keys that a query does not see are in none of its chains.
+#include "narrowgauge/numerics/attention.hpp"
 #include "kernels.hpp"
-#include "narrowgauge/numerics/elementary.hpp"
-#include "narrowgauge/numerics/hadamard.hpp"
-#include "narrowgauge/numerics/row_sums.hpp"
 #include "tile_product.hpp"
 
 namespace ng::cpu::NG_ISA {
@@ -14,8 +12,6 @@ namespace {
 
 constexpr std::int64_t kKeys = kAttentionKeys;
 constexpr std::int64_t kQueries = kAttentionQueries;
-constexpr float kLog2E = 1.44269504f;
-constexpr float kMinusInfinity = -__builtin_inff();
 
 NG_HD std::int64_t smaller(std::int64_t a, std::int64_t b) {
   return a < b ? a : b;
@@ -32,20 +28,50 @@ NG_HD void scores_of(const AttentionHead& head, const float* rows, std::int64_t 
   tile_product({rows, stride, 1, transposed + k0, head.transposed_stride, scores, kKeys, width, false}, queries, keys);
 }
 
-/// One row of scores becomes probabilities exp2((s - maximum) * scale), masked ones zero. Returns the old sum carried
-/// over plus theirs, and in `carry` the factor for what was summed before.
-NG_HD float softmax_row(float* scores, std::int64_t seen, std::int64_t keys, const AttentionHead& head, float* maximum,
-                        float sum, float* carry) {
-  const float scale = head.exponent_scale;  // in a register: for all the compiler knows, scores might lie over head
-  const float best = largest_of(scores, seen, *maximum);
-  *carry = exp2_rn(mul_rn(sub_rn(*maximum, best), scale));
-  *maximum = best;
-  for (std::int64_t i = 0; i < seen; ++i) scores[i] = exp2_rn(mul_rn(sub_rn(scores[i], best), scale));
-  const float total = fma_rn(sum, *carry, sum_of_chains(scores, seen));
-  if (head.round_probabilities)
-    for (std::int64_t i = 0; i < seen; ++i) scores[i] = round_to_bf16(scores[i]);
-  for (std::int64_t i = seen; i < keys; ++i) scores[i] = 0.0f;
-  return total;
+/// Rows that share one call of a product.
+constexpr std::int64_t kRowsTogether = 6;
+
+/// The part of a product that begins `row` rows and `k` terms later.
+NG_HD TileProduct part_of(const TileProduct& p, std::int64_t row, std::int64_t k, std::int64_t terms, bool from_c) {
+  return {p.a + row * p.a_row + k * p.a_col,
+          p.a_row,
+          p.a_col,
+          p.b + k * p.ldb,
+          p.ldb,
+          p.c + row * p.ldc,
+          p.ldc,
+          terms,
+          from_c};
+}
+
+/// Rows are queries, terms the keys of the tile at k0, each row over those it sees: one more than the row before.
+void product_of_queries(const TileProduct& p, std::int64_t q0, std::int64_t queries, std::int64_t k0,
+                        std::int64_t cols) {
+  if (visible(q0, k0, p.k) == p.k) return tile_product(p, queries, cols);
+  for (std::int64_t q = 0; q < queries; q += kRowsTogether) {
+    const std::int64_t rows = smaller(kRowsTogether, queries - q);
+    const std::int64_t common = visible(q0 + q, k0, p.k);
+    tile_product(part_of(p, q, 0, common, p.from_c), rows, cols);
+    for (std::int64_t i = 1; i < rows; ++i) {
+      const std::int64_t seen = visible(q0 + q + i, k0, p.k);
+      if (seen > common) tile_product(part_of(p, q + i, common, seen - common, true), 1, cols);
+    }
+  }
+}
+
+/// Rows are keys, terms the queries of the tile at q0, each row over those that see it. Chains continue.
+void product_of_keys(const TileProduct& p, std::int64_t q0, std::int64_t k0, std::int64_t keys, std::int64_t cols) {
+  const auto first = [&](std::int64_t key) { return k0 + key < q0 ? 0 : smaller(k0 + key - q0, p.k); };
+  if (first(keys - 1) == 0) return tile_product(p, keys, cols);
+  for (std::int64_t key = 0; key < keys; key += kRowsTogether) {
+    const std::int64_t rows = smaller(kRowsTogether, keys - key);
+    const std::int64_t common = first(key + rows - 1);
+    for (std::int64_t i = 0; i + 1 < rows; ++i) {
+      const std::int64_t begin = first(key + i);
+      if (begin < common) tile_product(part_of(p, key + i, begin, common - begin, true), 1, cols);
+    }
+    tile_product(part_of(p, key, common, p.k - common, true), rows, cols);
+  }
 }
 
 void attention(const AttentionHead& head, float* out, float* log_sum_exp, std::int64_t lse_stride, float* scratch) {
@@ -57,7 +83,7 @@ void attention(const AttentionHead& head, float* out, float* log_sum_exp, std::i
     float maximum[kQueries];
     float sum[kQueries];
     for (std::int64_t q = 0; q < queries; ++q) {
-      maximum[q] = kMinusInfinity;
+      maximum[q] = kAttentionStart;
       sum[q] = 0.0f;
     }
     for (std::int64_t i = 0; i < queries * width; ++i) o[i] = 0.0f;
@@ -66,34 +92,19 @@ void attention(const AttentionHead& head, float* out, float* log_sum_exp, std::i
       scores_of(head, head.q + q0 * head.stride, head.stride, head.head_dim, head.k_transposed, k0, queries, keys, p);
       for (std::int64_t q = 0; q < queries; ++q) {
         float carry = 1.0f;
-        sum[q] = softmax_row(p + q * kKeys, visible(q0 + q, k0, keys), keys, head, &maximum[q], sum[q], &carry);
+        sum[q] = softmax_row(p + q * kKeys, visible(q0 + q, k0, keys), head.scales, &maximum[q], sum[q], &carry);
         if (k0 == 0) continue;  // zeros
         float* const row = o + q * width;
         for (std::int64_t c = 0; c < width; ++c) row[c] = mul_rn(row[c], carry);
       }
-      tile_product({p, kKeys, 1, head.v + k0 * width, width, o, width, keys, true}, queries, width);
+      product_of_queries({p, kKeys, 1, head.v + k0 * width, width, o, width, keys, true}, q0, queries, k0, width);
     }
     for (std::int64_t q = 0; q < queries; ++q) {
       float* const row = o + q * width;
       for (std::int64_t c = 0; c < width; ++c) row[c] = div_rn(row[c], sum[q]);
-      log_sum_exp[(q0 + q) * lse_stride] = fma_rn(maximum[q], head.exponent_scale, mul_rn(log_rn(sum[q]), kLog2E));
+      log_sum_exp[(q0 + q) * lse_stride] = attention_log_sum_exp(maximum[q], sum[q], head.scales.exponent);
     }
   }
-}
-
-/// p and ds of one row, from its scores (in p) and dp (in ds); masked ones zero.
-NG_HD void gradient_row(float* p, float* ds, std::int64_t seen, std::int64_t keys, const AttentionHead& head, float lse,
-                        float mean) {
-  for (std::int64_t i = 0; i < seen; ++i) {
-    const float probability = exp2_rn(fma_rn(p[i], head.exponent_scale, -lse));
-    p[i] = probability;
-    ds[i] = mul_rn(probability, sub_rn(ds[i], mean));
-  }
-  if (head.round_probabilities) {
-    for (std::int64_t i = 0; i < seen; ++i) p[i] = round_to_bf16(p[i]);
-    for (std::int64_t i = 0; i < seen; ++i) ds[i] = round_to_bf16(ds[i]);
-  }
-  for (std::int64_t i = seen; i < keys; ++i) p[i] = ds[i] = 0.0f;
 }
 
 void attention_backward(const AttentionHead& head, const float* out, const float* d_out, const float* log_sum_exp,
@@ -114,12 +125,13 @@ void attention_backward(const AttentionHead& head, const float* out, const float
       scores_of(head, q_rows, width, head.head_dim, head.k_transposed, k0, queries, keys, p);
       scores_of(head, d_rows, value_width, head.value_dim, head.v_transposed, k0, queries, keys, ds);
       for (std::int64_t q = 0; q < queries; ++q)
-        gradient_row(p + q * kKeys, ds + q * kKeys, visible(q0 + q, k0, keys), keys, head,
+        gradient_row(p + q * kKeys, ds + q * kKeys, visible(q0 + q, k0, keys), head.scales,
                      log_sum_exp[(q0 + q) * lse_stride], mean[q]);
-      tile_product({ds, kKeys, 1, head.k + k0 * width, width, dq + q0 * width, width, keys, k0 > 0}, queries, width);
-      tile_product({ds, 1, kKeys, q_rows, width, dk + k0 * width, width, queries, true}, keys, width);
-      tile_product({p, 1, kKeys, d_rows, value_width, dv + k0 * value_width, value_width, queries, true}, keys,
-                   value_width);
+      product_of_queries({ds, kKeys, 1, head.k + k0 * width, width, dq + q0 * width, width, keys, k0 > 0}, q0, queries,
+                         k0, width);
+      product_of_keys({ds, 1, kKeys, q_rows, width, dk + k0 * width, width, queries, true}, q0, k0, keys, width);
+      product_of_keys({p, 1, kKeys, d_rows, value_width, dv + k0 * value_width, value_width, queries, true}, q0, k0,
+                      keys, value_width);
     }
   }
 }

@@ -11,6 +11,7 @@
 
 #include "gemm.hpp"
 #include "narrowgauge/backend/operations.hpp"
+#include "narrowgauge/numerics/attention.hpp"
 #include "narrowgauge/numerics/counter_rng.hpp"
 #include "narrowgauge/numerics/hadamard.hpp"
 #include "narrowgauge/numerics/packing.hpp"
@@ -20,8 +21,7 @@
 
 namespace ng::cpu {
 
-/// Keys and queries of one tile of attention; the key tiles are part of the written order.
-constexpr std::int64_t kAttentionKeys = 64;
+/// Queries of one tile of attention; they do not show in the result.
 constexpr std::int64_t kAttentionQueries = 48;
 
 /// Floats of scratch that `attention` and `attention_backward` need.
@@ -43,8 +43,7 @@ struct AttentionHead {
   std::int64_t length;
   std::int64_t head_dim;
   std::int64_t value_dim;
-  float exponent_scale;      ///< log2(e) / sqrt(head_dim)
-  bool round_probabilities;  ///< to BF16
+  AttentionScales scales;
 };
 
 struct CpuKernels {
