@@ -41,6 +41,7 @@ void CudaBackend::upload(const TensorView& to, const void* from) {
 }
 
 void CudaBackend::download(void* to, const TensorView& from) const {
+  faults_.check();
   const std::size_t row_bytes = static_cast<std::size_t>(from.cols) * size_of(from.dtype);
   const std::size_t bytes = static_cast<std::size_t>(from.rows) * row_bytes;
   if (is_contiguous(from)) return copy_to_host(to, from.data, bytes);

@@ -12,6 +12,7 @@
 #include <string>
 #include <vector>
 
+#include "backend/fault_words.hpp"
 #include "backend/quantize_plan.hpp"
 #include "narrowgauge/backend/backend.hpp"
 
@@ -30,6 +31,7 @@ class CudaBackend final : public Backend {
   Buffer allocate(std::size_t bytes) override;
   void fill_zero(const TensorView& view) override;
   void upload(const TensorView& to, const void* from) override;
+  /// Also complains about faults that kernels noted since the last one.
   void download(void* to, const TensorView& from) const override;
 
   TensorForms produce(const StepContext& context, const Tensor& x, const RowGroups& groups,
@@ -113,6 +115,7 @@ class CudaBackend final : public Backend {
   KernelChoice choice_;
   Tap* tap_ = nullptr;
   std::int64_t carrier_losses_ = 0;
+  mutable FaultWords faults_;
 };
 
 /// A CUDA backend with the given kernels; for tests. See make_cuda_backend.

@@ -12,6 +12,12 @@ inline void check_real(const TensorView& view) {
   NG_CHECK(view.dtype == Dtype::f32 || view.dtype == Dtype::bf16, "dtype ", name_of(view.dtype));
 }
 
+inline void check_integers(const TensorView& view) {
+  const Dtype d = view.dtype;
+  NG_CHECK(d == Dtype::u8 || d == Dtype::u16 || d == Dtype::u32 || d == Dtype::i32 || d == Dtype::i64,
+           "not integers: ", name_of(d));
+}
+
 inline void check_shape(const TensorView& view, std::int64_t rows, std::int64_t cols) {
   NG_CHECK_EQ(view.rows, rows);
   NG_CHECK_EQ(view.cols, cols);

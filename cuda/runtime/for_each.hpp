@@ -39,6 +39,14 @@ __host__ __device__ inline void atomic_max(std::uint32_t* to, std::uint32_t valu
 #endif
 }
 
+__host__ __device__ inline void atomic_max(unsigned long long* to, unsigned long long value) {
+#if defined(__CUDA_ARCH__)
+  atomicMax(to, value);
+#else
+  if (value > *to) *to = value;
+#endif
+}
+
 /// *to += value, whoever else writes.
 __host__ __device__ inline void atomic_add(unsigned long long* to, unsigned long long value) {
 #if defined(__CUDA_ARCH__)
@@ -60,6 +68,10 @@ void for_each(const char* /*name*/, std::int64_t count, Stream /*stream*/, const
 }
 
 inline void atomic_max(std::uint32_t* to, std::uint32_t value) {
+  if (value > *to) *to = value;
+}
+
+inline void atomic_max(unsigned long long* to, unsigned long long value) {
   if (value > *to) *to = value;
 }
 

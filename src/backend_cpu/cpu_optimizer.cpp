@@ -68,7 +68,7 @@ void CpuBackend::cross_entropy(const TensorView& logits, const TensorView& targe
       const float chosen = x[target];
       float* const p = backward ? d_rows.target(t) : unused.get();
       const SoftmaxSums sums = kernels_.softmax(x, p, V);
-      losses[t] = sub_rn(sums.log_sum, sub_rn(chosen, sums.maximum));
+      losses[t] = softmax_loss(sums, chosen);
       if (!backward) continue;
       p[target] = sub_rn(p[target], 1.0f);
       kernels_.scale(scale, p, p, V);
@@ -91,10 +91,9 @@ void CpuBackend::adamw(const AdamWSpec& spec, const StepScalars& scalars, const 
   const float* const gradient = list_of_floats(update.gradient, count);
   float* const first = list_of_floats(update.first, count);
   float* const second = list_of_floats(update.second, count);
-  AdamWSpec own = spec;
-  if (!update.decay) own.weight_decay = 0.0f;
+  const AdamWScalars own = adamw_scalars(spec, scalars, update.decay);
   pool_.parallel_ranges(count, kPieceElements, [&](std::int64_t begin, std::int64_t end) {
-    kernels_.adamw(own, scalars, gradient + begin, master + begin, first + begin, second + begin, end - begin);
+    kernels_.adamw(own, gradient + begin, master + begin, first + begin, second + begin, end - begin);
   });
 }
 

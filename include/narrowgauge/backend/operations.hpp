@@ -11,6 +11,7 @@
 
 #include "narrowgauge/backend/attention_shape.hpp"
 #include "narrowgauge/backend/measurement.hpp"
+#include "narrowgauge/numerics/adamw.hpp"
 #include "narrowgauge/numerics/router_spec.hpp"
 #include "narrowgauge/observe/tap.hpp"
 #include "narrowgauge/tensor/amax_history.hpp"
@@ -90,6 +91,18 @@ struct StepScalars {
   float bias_correction1 = 1.0f;  ///< 1 / (1 - beta1^t)
   float bias_correction2 = 1.0f;  ///< 1 / (1 - beta2^t)
 };
+
+/// What AdamW's arithmetic wants of both.
+inline AdamWScalars adamw_scalars(const AdamWSpec& spec, const StepScalars& scalars, bool decay) {
+  return {spec.beta1,
+          spec.beta2,
+          spec.epsilon,
+          decay ? spec.weight_decay : 0.0f,
+          scalars.learning_rate,
+          scalars.clip_factor,
+          scalars.bias_correction1,
+          scalars.bias_correction2};
+}
 
 /// One parameter tensor with its optimizer state, all of `count` elements.
 struct ParameterUpdate {

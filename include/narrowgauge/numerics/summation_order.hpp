@@ -13,6 +13,12 @@ namespace ng {
 
 constexpr std::size_t kSummationLeaf = 256;
 
+/// One term of a sum, or of a sum of squares: exact in double.
+NG_HD double sum_term(float x, bool square) {
+  const double term = static_cast<double>(x);
+  return square ? mul_rn(term, term) : term;
+}
+
 /// Adds up partial sums in place (leaf results in order); returns the root. `partials` is overwritten.
 NG_HD double reduce_tree(double* partials, std::size_t count) {
   if (count == 0) return 0.0;

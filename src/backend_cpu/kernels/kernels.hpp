@@ -124,8 +124,8 @@ struct CpuKernels {
                     std::int64_t to_stride);
 
   // ---- optimizer.cpp
-  void (*adamw)(const AdamWSpec& spec, const StepScalars& scalars, const float* gradient, float* master, float* first,
-                float* second, std::int64_t n);
+  void (*adamw)(const AdamWScalars& scalars, const float* gradient, float* master, float* first, float* second,
+                std::int64_t n);
   /// Leaves of summation_order.hpp of the terms x (or x^2) in double; n terms give summation_leaves(n) partials.
   void (*sum_leaves)(const float* x, std::int64_t n, double* partials);
   void (*square_leaves)(const float* x, std::int64_t n, double* partials);

@@ -2,34 +2,22 @@
 //
 // AdamW, the leaves of long sums, and normal numbers.
 #include "kernels.hpp"
-#include "narrowgauge/numerics/elementary.hpp"
+#include "narrowgauge/numerics/adamw.hpp"
+#include "narrowgauge/numerics/normal_numbers.hpp"
 #include "narrowgauge/numerics/summation_order.hpp"
 
 namespace ng::cpu::NG_ISA {
 
 namespace {
 
-void adamw(const AdamWSpec& spec, const StepScalars& scalars, const float* gradient, float* master, float* first,
-           float* second, std::int64_t n) {
-  const float beta1 = spec.beta1;
-  const float beta2 = spec.beta2;
-  const float rest1 = sub_rn(1.0f, beta1);
-  const float rest2 = sub_rn(1.0f, beta2);
-  const float epsilon = spec.epsilon;
-  const float decay = spec.weight_decay;
-  const float rate = scalars.learning_rate;
-  const float clip = scalars.clip_factor;
-  const float bias1 = scalars.bias_correction1;
-  const float bias2 = scalars.bias_correction2;
+void adamw(const AdamWScalars& scalars, const float* gradient, float* master, float* first, float* second,
+           std::int64_t n) {
+  const AdamWScalars own = scalars;  // as the caller's, it might be thought to change with each store
   for (std::int64_t i = 0; i < n; ++i) {
-    const float g = mul_rn(clip, gradient[i]);
-    const float m = add_rn(mul_rn(beta1, first[i]), mul_rn(rest1, g));
-    const float v = add_rn(mul_rn(beta2, second[i]), mul_rn(mul_rn(rest2, g), g));
-    const float update = div_rn(mul_rn(m, bias1), add_rn(sqrt_rn(mul_rn(v, bias2)), epsilon));
-    const float p = master[i];
-    first[i] = m;
-    second[i] = v;
-    master[i] = sub_rn(p, mul_rn(rate, add_rn(update, mul_rn(decay, p))));
+    const AdamWState state = adamw_step(own, {master[i], first[i], second[i]}, gradient[i]);
+    first[i] = state.first;
+    second[i] = state.second;
+    master[i] = state.master;
   }
 }
 
@@ -44,8 +32,7 @@ NG_HD void leaves(const float* x, std::int64_t n, double* partials) {
     double sum[kSideBySide] = {};
     for (std::int64_t i = 0; i < kLeaf; ++i) {
       for (std::int64_t leaf = 0; leaf < kSideBySide; ++leaf) {
-        const double term = static_cast<double>(x[done + leaf * kLeaf + i]);
-        sum[leaf] = add_rn(sum[leaf], kSquare ? mul_rn(term, term) : term);
+        sum[leaf] = add_rn(sum[leaf], sum_term(x[done + leaf * kLeaf + i], kSquare));
       }
     }
     for (const double leaf : sum) *partials++ = leaf;
@@ -53,10 +40,7 @@ NG_HD void leaves(const float* x, std::int64_t n, double* partials) {
   for (; done < n; done += kLeaf) {
     double sum = 0.0;
     const std::int64_t end = done + kLeaf < n ? done + kLeaf : n;
-    for (std::int64_t i = done; i < end; ++i) {
-      const double term = static_cast<double>(x[i]);
-      sum = add_rn(sum, kSquare ? mul_rn(term, term) : term);
-    }
+    for (std::int64_t i = done; i < end; ++i) sum = add_rn(sum, sum_term(x[i], kSquare));
     *partials++ = sum;
   }
 }
@@ -69,12 +53,7 @@ void square_leaves(const float* x, std::int64_t n, double* partials) {
 }
 
 void normal(const RandomStream& stream, std::uint64_t first, double deviation, float* out, std::int64_t n) {
-  for (std::int64_t i = 0; i < n; ++i) {
-    const std::uint64_t element = first + static_cast<std::uint64_t>(i);
-    const PhiloxBlock block = random_block(stream, element / 2);
-    const std::uint64_t word = 2 * (element % 2);
-    out[i] = static_cast<float>(mul_rn(normal_from_bits(block.word[word], block.word[word + 1]), deviation));
-  }
+  for (std::int64_t i = 0; i < n; ++i) out[i] = normal_number(stream, first + static_cast<std::uint64_t>(i), deviation);
 }
 
 }  // namespace

@@ -2,9 +2,11 @@
 //
 // Loops over one row: conversions, sums of products, norm, rotation, SwiGLU. FP32, each operation rounded once.
 #include "kernels.hpp"
-#include "narrowgauge/numerics/elementary.hpp"
 #include "narrowgauge/numerics/hadamard.hpp"
+#include "narrowgauge/numerics/rms_norm.hpp"
+#include "narrowgauge/numerics/rotation.hpp"
 #include "narrowgauge/numerics/row_sums.hpp"
+#include "narrowgauge/numerics/swiglu.hpp"
 
 namespace ng::cpu::NG_ISA {
 
@@ -35,63 +37,44 @@ float dot(const float* a, const float* b, std::int64_t n) {
 }
 
 float rms_norm(const float* x, const float* gain, float epsilon, float* y, std::int64_t n) {
-  const float mean = div_rn(dot_of_chains(x, x, n), static_cast<float>(n));
-  const float rstd = rsqrt_rn(add_rn(mean, epsilon));
-  for (std::int64_t i = 0; i < n; ++i) y[i] = mul_rn(mul_rn(x[i], rstd), gain[i]);
+  const float rstd = rms_norm_rstd_of(x, epsilon, n);
+  for (std::int64_t i = 0; i < n; ++i) y[i] = rms_norm_value(x[i], rstd, gain[i]);
   return rstd;
 }
 
 void rms_norm_backward(const float* x, const float* gain, float rstd, const float* dy, float* dx, bool accumulate,
                        std::int64_t n) {
-  float sum[kRowChains] = {};
-  const std::int64_t whole = n - n % kRowChains;
-  for (std::int64_t i = 0; i < whole; i += kRowChains)
-    for (int lane = 0; lane < kRowChains; ++lane)
-      sum[lane] = fma_rn(mul_rn(dy[i + lane], gain[i + lane]), mul_rn(x[i + lane], rstd), sum[lane]);
-  for (std::int64_t i = whole; i < n; ++i)
-    sum[i - whole] = fma_rn(mul_rn(dy[i], gain[i]), mul_rn(x[i], rstd), sum[i - whole]);
-  const float mean = div_rn(pairwise(sum), static_cast<float>(n));
+  const float mean = rms_norm_mean_of(x, gain, rstd, dy, n);
   if (accumulate) {
-    for (std::int64_t i = 0; i < n; ++i) {
-      const float centered = fma_rn(-mul_rn(x[i], rstd), mean, mul_rn(dy[i], gain[i]));
-      dx[i] = add_rn(dx[i], mul_rn(rstd, centered));
-    }
+    for (std::int64_t i = 0; i < n; ++i) dx[i] = add_rn(dx[i], rms_norm_gradient(x[i], gain[i], rstd, dy[i], mean));
   } else {
-    for (std::int64_t i = 0; i < n; ++i) {
-      const float centered = fma_rn(-mul_rn(x[i], rstd), mean, mul_rn(dy[i], gain[i]));
-      dx[i] = mul_rn(rstd, centered);
-    }
+    for (std::int64_t i = 0; i < n; ++i) dx[i] = rms_norm_gradient(x[i], gain[i], rstd, dy[i], mean);
   }
 }
 
 void gain_gradient(const float* x, float rstd, const float* dy, float* d_gain, std::int64_t n) {
-  for (std::int64_t i = 0; i < n; ++i) d_gain[i] = fma_rn(dy[i], mul_rn(x[i], rstd), d_gain[i]);
+  for (std::int64_t i = 0; i < n; ++i) d_gain[i] = rms_norm_gain_step(d_gain[i], x[i], rstd, dy[i]);
 }
 
 void rope(const float* angles, bool inverse, float* head, std::int64_t n) {
   const std::int64_t half = n / 2;
   for (std::int64_t i = 0; i < half; ++i) {
-    const float cosine = angles[i];
     const float sine = inverse ? -angles[half + i] : angles[half + i];
-    const float a = head[i];
-    const float b = head[half + i];
-    head[i] = fma_rn(a, cosine, -mul_rn(b, sine));
-    head[half + i] = fma_rn(b, cosine, mul_rn(a, sine));
+    const RotatedPair pair = rotate_pair(head[i], head[half + i], angles[i], sine);
+    head[i] = pair.a;
+    head[half + i] = pair.b;
   }
 }
 
 void swiglu(const float* gate, const float* up, float* y, std::int64_t n) {
-  for (std::int64_t i = 0; i < n; ++i) y[i] = mul_rn(mul_rn(gate[i], sigmoid_rn(gate[i])), up[i]);
+  for (std::int64_t i = 0; i < n; ++i) y[i] = swiglu_value(gate[i], up[i]);
 }
 
 void swiglu_backward(const float* gate, const float* up, const float* dy, float* d_gate, float* d_up, std::int64_t n) {
   for (std::int64_t i = 0; i < n; ++i) {
-    const float g = gate[i];
-    const float s = sigmoid_rn(g);
-    const float slope = mul_rn(s, fma_rn(g, sub_rn(1.0f, s), 1.0f));  // silu'
-    const float dy_up = mul_rn(dy[i], up[i]);
-    d_up[i] = mul_rn(dy[i], mul_rn(g, s));
-    d_gate[i] = mul_rn(dy_up, slope);
+    const SwigluGradient gradient = swiglu_gradient(gate[i], up[i], dy[i]);
+    d_up[i] = gradient.up;
+    d_gate[i] = gradient.gate;
   }
 }
 
