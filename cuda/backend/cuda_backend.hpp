@@ -2,7 +2,7 @@
 //
 // The CUDA backend: every operation of the interface as kernels, with the bytes of the CPU backend. Contracts are in
 // narrowgauge/backend/backend.hpp; here is only who holds what. Bodies: cuda_backend.cpp (memory, cast, add),
-// cuda_forms.cpp (quantization), cuda_outliers.cpp, cuda_estimator.cpp, cuda_measure*.cpp, cuda_products.cpp,
+// cuda_forms.cpp (quantization), cuda_outliers.cpp, cuda_estimator.cpp, cuda_measure*.cpp, cuda_products.cpp, cuda_tensor_core.cpp,
 // cuda_layers.cpp, cuda_heads.cpp, cuda_attention.cpp, cuda_router.cpp, cuda_routing.cpp, cuda_optimizer.cpp. They are
 // plain C++ that reaches the device through `runtime` and the launchers of `plain` and `fast` alone, so that
 // tests/parity/on_host can build them against host memory.
@@ -15,6 +15,7 @@
 #include "backend/fault_words.hpp"
 #include "backend/quantize_plan.hpp"
 #include "narrowgauge/backend/backend.hpp"
+#include "narrowgauge/numerics/hopper_product.hpp"
 
 namespace ng::cuda {
 
@@ -49,7 +50,7 @@ class CudaBackend final : public Backend {
 
   void matmul(const StepContext& context, const Product& product) override;
   void grouped_matmul(const StepContext& context, const Product& product) override;
-  std::int64_t carrier_losses() const override { return carrier_losses_; }
+  std::int64_t carrier_losses() const override;
   void multiply_by_estimator(const EstimatorSpec& estimator, const QuantizerSpec& spec, const RowGroups& groups,
                              const TensorView& weight, const TensorView& gradient) override;
   void add_residual_product(const SparseResidual& a, const TensorView& b, const TensorView& out) override;
@@ -111,11 +112,22 @@ class CudaBackend final : public Backend {
   /// The fprop form decoded, in the axes of the original.
   Tensor decoded_fprop(const TensorForms& forms, DecodedResidual residual, Dtype dtype);
 
+  // cuda_products.cpp
+  /// grouped_matmul, unseen by any tap.
+  void multiply(const Product& product);
+  void compensated_product(const Product& product);
+
+  // cuda_tensor_core.cpp
+  void tensor_core_product(const Product& product, const HopperProduct& how);
+  unsigned long long* loss_counter();
+
   BackendOptions options_;
   KernelChoice choice_;
   Tap* tap_ = nullptr;
   std::int64_t carrier_losses_ = 0;
   mutable FaultWords faults_;
+
+  Buffer carrier_losses_;  ///< one unsigned long long; absent before the first product that may lose
 };
 
 /// A CUDA backend with the given kernels; for tests. See make_cuda_backend.

@@ -21,11 +21,5 @@ Measurement CudaBackend::measure(const QuantizationEvent& event, const MeasureRe
 std::vector<ProductElement> CudaBackend::measure_product(const ProductEvent& event) {
   not_yet("measure_product");
 }
-void CudaBackend::matmul(const StepContext& context, const Product& product) {
-  not_yet("matmul");
-}
-void CudaBackend::grouped_matmul(const StepContext& context, const Product& product) {
-  not_yet("grouped_matmul");
-}
 
 }  // namespace ng::cuda

@@ -34,6 +34,7 @@ struct CpuBackend::CarriedOperand {
       return scales;
     }
     const bool row_form = q.orientation == Orientation::row;
+    if (!row_form && q.groups.begin(g, q.cols) == q.groups.end(g, q.cols)) return scales;  // no k: no tiles
     const std::int64_t offset = q.tile_offsets[static_cast<std::size_t>(g)];
     for (std::int64_t i = 0; i < count; ++i) {
       const std::int64_t in_group = row_form ? row0 + i - q.groups.begin(g, q.rows) : row0 + i;

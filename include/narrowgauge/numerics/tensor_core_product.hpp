@@ -89,9 +89,10 @@ NG_HD std::uint32_t output_bits(ProductOutput output, float value) {
   if (output == ProductOutput::f32) return bits;
   if (is_nan_bits(bits)) return 0x7fffu;
   if (output == ProductOutput::bf16) return (bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16;
+  constexpr ElementFormat fp16 = kFormatOf<FormatId::fp16>;
   CastChoices to_nearest;
   to_nearest.overflow = Overflow::nonfinite;
-  return encode(kFormatOf<FormatId::fp16>, to_nearest, value);
+  return encode(fp16, to_nearest, value);
 }
 
 /// The FP32 number that these bits of the output's type are; NaN bits are widened as they stand.
@@ -99,7 +100,8 @@ NG_HD float output_value(ProductOutput output, std::uint32_t bits) {
   if (output == ProductOutput::f32) return float_of(bits);
   if (output == ProductOutput::bf16) return float_of(bits << 16);
   if ((bits & 0x7fffu) > 0x7c00u) return float_of((bits & 0x8000u) << 16 | kInfinityBits | (bits & 0x3ffu) << 13);
-  return decode(kFormatOf<FormatId::fp16>, bits);
+  constexpr ElementFormat fp16 = kFormatOf<FormatId::fp16>;
+  return decode(fp16, bits);
 }
 
 /// One element before output_bits. `in` points at the row of A and the row of B; spec.promotion is a multiple of the

@@ -46,11 +46,13 @@ using OperationCase = std::function<Outputs(ng::Backend&)>;
 
 /// Skips the test, saying why, where there is no GPU.
 class OperationParity : public testing::Test {
- protected:
-  void SetUp() override;
+ public:
   /// The case on all backends. `arithmetic`: of the products.
   static void expect_parity(const std::string& name, const OperationCase& run,
                             ng::Arithmetic arithmetic = ng::Arithmetic::ieee);
+
+ protected:
+  void SetUp() override;
 };
 
 /// How input values lie.
