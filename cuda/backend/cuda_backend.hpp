@@ -124,9 +124,7 @@ class CudaBackend final : public Backend {
   BackendOptions options_;
   KernelChoice choice_;
   Tap* tap_ = nullptr;
-  std::int64_t carrier_losses_ = 0;
   mutable FaultWords faults_;
-
   Buffer carrier_losses_;  ///< one unsigned long long; absent before the first product that may lose
 };
 
