@@ -7,6 +7,7 @@
 
 #include "backend/cuda_backend.hpp"
 #include "backend/view_checks.hpp"
+#include "fast/router.hpp"
 #include "narrowgauge/backend/router_checks.hpp"
 #include "narrowgauge/numerics/summation_order.hpp"
 #include "plain/router.hpp"
@@ -90,28 +91,33 @@ class Summary {
   Buffer device_, kept_;
 };
 
+void sum_pieces(const RouterJob& job, std::int64_t* totals, bool fast) {
+  fast ? fast::sum_pieces(job, totals, nullptr) : plain::sum_pieces(job, totals, nullptr);
+}
+
 /// Marks the slots above capacity and counts the others again.
-void drop_slots(const RouterJob& job) {
+void drop_slots(const RouterJob& job, bool fast) {
   const Buffer position = scratch_of<std::int32_t>(job.slots());
   const Buffer token_at = scratch_of<std::int32_t>(job.tokens * job.spec.experts);
   const DropLists lists{expert_capacity(job.spec, job.length), position.as<std::int32_t>(),
                         token_at.as<std::int32_t>()};
   plain::list_slots(job, lists, nullptr);
-  plain::drop_slots(job, lists, nullptr);
+  fast ? fast::drop_slots(job, lists, nullptr) : plain::drop_slots(job, lists, nullptr);
   plain::count_slots(job, nullptr);
-  plain::sum_pieces(job, job.kept_counts, nullptr);
+  sum_pieces(job, job.kept_counts, fast);
 }
 
 /// The sums that the losses are made of.
-void sum_losses(const RouterJob& job, const Summary& summary) {
+void sum_losses(const RouterJob& job, const Summary& summary, bool fast) {
   const auto leaves = [](std::int64_t terms) { return static_cast<std::int64_t>(summation_leaves(size(terms))); };
   const std::int64_t scope = balance_tokens(job.spec, job.tokens);
   const Buffer token_leaves = scratch_of<double>(2 * leaves(job.tokens));
   const Buffer share_leaves = scratch_of<double>(summary.share_trees() * leaves(scope));
   const RouterSums sums{token_leaves.as<double>(), share_leaves.as<double>(), summary.token_sums(),
                         summary.share_sums()};
-  plain::token_sums(job, sums, nullptr);
-  if (summary.share_trees() > 0) plain::share_sums(job, sums, scope, nullptr);
+  fast ? fast::token_sums(job, sums, nullptr) : plain::token_sums(job, sums, nullptr);
+  if (summary.share_trees() == 0) return;
+  fast ? fast::share_sums(job, sums, scope, nullptr) : plain::share_sums(job, sums, scope, nullptr);
 }
 
 }  // namespace
@@ -170,13 +176,17 @@ Routing CudaBackend::route(const RouterSpec& spec, const TensorView& logits, con
   job.served = summary.served();
   job.offsets = summary.offsets();
 
-  plain::route_tokens(job, ChoiceMemory(spec, T).scratch(), nullptr);
+  const bool serves = fast() && fast::routes(spec);
+  if (serves)
+    fast::route_tokens(job, nullptr);
+  else
+    plain::route_tokens(job, ChoiceMemory(spec, T).scratch(), nullptr);
   plain::count_slots(job, nullptr);
-  plain::sum_pieces(job, job.sequence_counts, nullptr);
-  if (drops) drop_slots(job);
+  sum_pieces(job, job.sequence_counts, serves);
+  if (drops) drop_slots(job, serves);
   plain::expert_offsets(job, nullptr);
   plain::number_slots(job, nullptr);
-  sum_losses(job, summary);
+  sum_losses(job, summary, serves);
   summary.read(spec, T, routing);
 
   NG_CHECK_LE(routing.rows, INT32_MAX, "rows of one permuted tensor");
@@ -220,7 +230,7 @@ void CudaBackend::route_backward(const RouterSpec& spec, const Routing& routing,
   job.counts = counts.as<unsigned long long>();
   job.slopes = slopes.as<float>();
   plain::aux_slopes(job, nullptr);
-  plain::route_backward(job, nullptr);
+  fast() && fast::routes_back(spec) ? fast::route_backward(job, nullptr) : plain::route_backward(job, nullptr);
 }
 
 }  // namespace ng::cuda

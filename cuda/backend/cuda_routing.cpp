@@ -3,6 +3,7 @@
 // The movement of rows between token order and expert order, where the router (cuda_router.cpp) sent them.
 #include "backend/cuda_backend.hpp"
 #include "backend/view_checks.hpp"
+#include "fast/routing.hpp"
 #include "plain/routing.hpp"
 
 namespace ng::cuda {
@@ -28,6 +29,7 @@ void CudaBackend::permute(const Routing& routing, const TensorView& x, const Ten
   check_shape(x, moves.tokens, y.cols);
   NG_CHECK_EQ(y.rows, moves.rows);
   NG_CHECK_EQ(x.dtype, y.dtype);
+  if (fast() && fast::moves_serve({x, y})) return fast::permute(moves, x, y, nullptr);
   plain::permute(moves, x, y, nullptr);
 }
 
@@ -38,6 +40,7 @@ void CudaBackend::permute_backward(const Routing& routing, const TensorView& dy,
   NG_CHECK_EQ(dy.rows, moves.rows);
   check_real(dy);
   check_real(dx);
+  if (fast() && fast::moves_serve({dy, dx})) return fast::permute_backward(moves, dy, dx, accumulate, nullptr);
   plain::permute_backward(moves, dy, dx, accumulate, nullptr);
 }
 
@@ -47,6 +50,7 @@ void CudaBackend::combine(const Routing& routing, const TensorView& x, const Ten
   NG_CHECK_EQ(x.rows, moves.rows);
   check_real(x);
   check_real(y);
+  if (fast() && fast::moves_serve({x, y})) return fast::combine(moves, x, y, nullptr);
   plain::combine(moves, x, y, nullptr);
 }
 
@@ -57,7 +61,9 @@ void CudaBackend::combine_backward(const Routing& routing, const TensorView& x, 
   check_shape(dx, moves.rows, dy.cols);
   check_shape(dy, moves.tokens, dy.cols);
   for (const TensorView* view : {&x, &dy, &dx}) check_real(*view);
-  plain::combine_backward(moves, x, dy, dx, list_of_floats(d_weight, moves.tokens * moves.slots), nullptr);
+  float* const dw = list_of_floats(d_weight, moves.tokens * moves.slots);
+  if (fast() && fast::moves_serve({x, dy, dx})) return fast::combine_backward(moves, x, dy, dx, dw, nullptr);
+  plain::combine_backward(moves, x, dy, dx, dw, nullptr);
 }
 
 }  // namespace ng::cuda

@@ -124,6 +124,7 @@ KernelBenchReport bench_cuda_kernels(const KernelBenchOptions& options, const Ke
   cuda::KernelBench bench(options, progress);
   cuda::bench_ceilings(bench);
   cuda::bench_quantize(bench);
+  cuda::bench_router(bench);
   return bench.take_report();
 }
 

@@ -52,5 +52,6 @@ class KernelBench {
 // The groups.
 void bench_ceilings(KernelBench& bench);
 void bench_quantize(KernelBench& bench);
+void bench_router(KernelBench& bench);
 
 }  // namespace ng::cuda

@@ -14,7 +14,7 @@
 namespace ng::cuda {
 
 /// Tokens of a piece, at most.
-constexpr std::int64_t kPieceTokens = 64;
+constexpr std::int64_t kPieceTokens = 32;
 
 struct RouterJob {
   RouterSpec spec{};

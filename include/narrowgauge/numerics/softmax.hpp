@@ -51,13 +51,22 @@ NG_HD float softmax_loss_gradient(float probability, bool is_target, float scale
   return mul_rn(scale, is_target ? sub_rn(probability, 1.0f) : probability);
 }
 
-/// -sum p log p = log_sum - sum p * (x - maximum), a chain; what has p = 0 adds nothing.
+/// Link of the chain sum p log p: what has p = 0 adds nothing.
+NG_HD float entropy_link(float sum, float p, float log_p) {
+  return p != 0.0f ? fma_rn(p, log_p, sum) : sum;
+}
+
+/// -sum p log p = log_sum - sum p * (x - maximum), a chain.
 template <class X, class P>
 NG_HD float softmax_entropy(X logits, P probabilities, SoftmaxSums sums, std::int64_t n) {
   float sum = 0.0f;
-  for (std::int64_t i = 0; i < n; ++i)
-    if (probabilities[i] != 0.0f) sum = fma_rn(probabilities[i], sub_rn(logits[i], sums.maximum), sum);
+  for (std::int64_t i = 0; i < n; ++i) sum = entropy_link(sum, probabilities[i], sub_rn(logits[i], sums.maximum));
   return sub_rn(sums.log_sum, sum);
+}
+
+/// Share of a gate's score in the row's sum; 0 where that is 0.
+NG_HD float gate_share(float score, float sum) {
+  return sum == 0.0f ? 0.0f : div_rn(score, sum);
 }
 
 /// scores = sigmoid(logits), shares = scores / their row sum (0 where that is 0); the entropy of the shares.
@@ -65,10 +74,9 @@ template <class X>
 NG_HD float sigmoid_gate(X logits, float* scores, float* shares, std::int64_t n) {
   for (std::int64_t i = 0; i < n; ++i) scores[i] = sigmoid_rn(logits[i]);
   const float sum = sum_of_chains(static_cast<const float*>(scores), n);
-  for (std::int64_t i = 0; i < n; ++i) shares[i] = sum == 0.0f ? 0.0f : div_rn(scores[i], sum);
+  for (std::int64_t i = 0; i < n; ++i) shares[i] = gate_share(scores[i], sum);
   float entropy = 0.0f;
-  for (std::int64_t i = 0; i < n; ++i)
-    if (shares[i] != 0.0f) entropy = fma_rn(shares[i], log_rn(shares[i]), entropy);
+  for (std::int64_t i = 0; i < n; ++i) entropy = entropy_link(entropy, shares[i], log_rn(shares[i]));
   return -entropy;
 }
 

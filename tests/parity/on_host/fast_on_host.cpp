@@ -3,6 +3,8 @@
 // No fast kernels without a GPU: none serves anything, so that every operation takes its plain one.
 #include "fast/quantize_rows.hpp"
 #include "fast/quantize_tiles.hpp"
+#include "fast/router.hpp"
+#include "fast/routing.hpp"
 #include "narrowgauge/base/error.hpp"
 
 namespace ng::cuda::fast {
@@ -36,6 +38,48 @@ void quantize_tiles(const QuantizeJob* /*row*/, const QuantizeJob* /*column*/, D
   none();
 }
 void tiles_amax(const QuantizeJob* /*row*/, const QuantizeJob* /*column*/, Dtype /*source*/, CUstream_st* /*stream*/) {
+  none();
+}
+
+bool routes(const RouterSpec& /*spec*/) {
+  return false;
+}
+bool routes_back(const RouterSpec& /*spec*/) {
+  return false;
+}
+void route_tokens(const RouterJob& /*job*/, Stream /*stream*/) {
+  none();
+}
+void sum_pieces(const RouterJob& /*job*/, std::int64_t* /*totals*/, Stream /*stream*/) {
+  none();
+}
+void drop_slots(const RouterJob& /*job*/, const DropLists& /*lists*/, Stream /*stream*/) {
+  none();
+}
+void token_sums(const RouterJob& /*job*/, const RouterSums& /*sums*/, Stream /*stream*/) {
+  none();
+}
+void share_sums(const RouterJob& /*job*/, const RouterSums& /*sums*/, std::int64_t /*scope*/, Stream /*stream*/) {
+  none();
+}
+void route_backward(const plain::RouterGradientJob& /*job*/, Stream /*stream*/) {
+  none();
+}
+bool moves_serve(std::initializer_list<TensorView> /*views*/) {
+  return false;
+}
+void permute(const RowMoves& /*moves*/, const TensorView& /*x*/, const TensorView& /*y*/, Stream /*stream*/) {
+  none();
+}
+void permute_backward(const RowMoves& /*moves*/, const TensorView& /*dy*/, const TensorView& /*dx*/,
+                      bool /*accumulate*/, Stream /*stream*/) {
+  none();
+}
+void combine(const RowMoves& /*moves*/, const TensorView& /*x*/, const TensorView& /*y*/, Stream /*stream*/) {
+  none();
+}
+void combine_backward(const RowMoves& /*moves*/, const TensorView& /*x*/, const TensorView& /*dy*/,
+                      const TensorView& /*dx*/, float* /*d_weight*/, Stream /*stream*/) {
   none();
 }
 
