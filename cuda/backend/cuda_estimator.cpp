@@ -3,6 +3,7 @@
 // The gradient estimator of a weight on the GPU: scales as the quantizer makes them, then one factor per element.
 #include "backend/cuda_backend.hpp"
 #include "backend/view_checks.hpp"
+#include "fast/estimator.hpp"
 #include "narrowgauge/base/check.hpp"
 #include "plain/estimator.hpp"
 #include "plain/quantize.hpp"
@@ -25,7 +26,11 @@ void CudaBackend::multiply_by_estimator(const EstimatorSpec& estimator, const Qu
   w = describe_job(StepContext{}, weight, groups, scaled, Orientation::row, Site{});
   const Buffer extents = to_device(group_extents(groups, weight.rows, w.tile_height));
   w.groups = extents.as<GroupExtent>();
-  if (spec.scale_format == ScaleFormat::none) return plain::multiply_by_estimator(job, nullptr);
+  const bool by_fast = fast() && fast::estimator_serves(job);
+  const auto multiply = [&] {
+    by_fast ? fast::multiply_by_estimator(job, nullptr) : plain::multiply_by_estimator(job, nullptr);
+  };
+  if (spec.scale_format == ScaleFormat::none || (by_fast && fast::estimator_finds_scales(job))) return multiply();
 
   const std::size_t tiles = static_cast<std::size_t>(w.row_tiles * w.col_tiles);
   const std::size_t group_count = static_cast<std::size_t>(w.group_count);
@@ -50,7 +55,7 @@ void CudaBackend::multiply_by_estimator(const EstimatorSpec& estimator, const Qu
     plain::tensor_scales(w, nullptr);
   }
   plain::tile_scales(w, Dtype::f32, nullptr);
-  plain::multiply_by_estimator(job, nullptr);
+  multiply();
 }
 
 }  // namespace ng::cuda

@@ -2,9 +2,13 @@
 //
 // The outlier split on the GPU: bounds, the clamped copy, the residual with memory of its exact size; and the
 // residual's way back into decoded values and products.
+#include <algorithm>
+
 #include "backend/cuda_backend.hpp"
 #include "backend/outliers.hpp"
 #include "backend/view_checks.hpp"
+#include "fast/outliers.hpp"
+#include "fast/residual_product.hpp"
 #include "narrowgauge/base/check.hpp"
 #include "plain/outliers.hpp"
 #include "plain/quantize.hpp"
@@ -31,11 +35,94 @@ Buffer transformed(const StepContext& context, const TensorView& x, const RowGro
   return result;
 }
 
+/// One split, its bounds, and memory of the exact size for its residual.
+class Split {
+ public:
+  Split(const OutlierJob& job, const std::vector<GroupExtent>& extents, KernelChoice choice)
+      : job_(job),
+        fast_(choice == KernelChoice::fastest && fast::outliers_serve(job)),
+        by_row_(job.spec.scope == OutlierScope::row) {
+    for (const GroupExtent& group : extents) {
+      const std::int64_t length = job.orientation == Orientation::row ? job.x.cols : group.end - group.begin;
+      if (length == 0) continue;
+      const OutlierRanks ranks = outlier_ranks(job.spec.quantile, length);
+      capacity_ = std::max(capacity_, ranks.low + length - 1 - ranks.high);
+    }
+  }
+
+  void clamp() {
+    if (fast_ && by_row_) return fast::split_by_row(job_, 0, nullptr);
+    find_bounds();
+    fast_ ? fast::split_by_bounds(job_, nullptr) : plain::split_outliers(job_, nullptr);
+  }
+
+  std::shared_ptr<const SparseResidual> clamp_and_keep(std::int64_t lines) {
+    const bool row_form = job_.orientation == Orientation::row;
+    auto residual = std::make_shared<SparseResidual>();
+    residual->format = residual_format(job_.spec.residual);
+    residual->rows = lines;
+    residual->cols = row_form ? job_.x.cols : job_.x.rows;
+    residual->row_pointers = allocate(static_cast<std::size_t>(lines + 1) * sizeof(std::int64_t));
+    const Buffer positions = row_form ? residual->row_pointers
+                                      : allocate(static_cast<std::size_t>(job_.segments + 1) * sizeof(std::int64_t));
+    job_.positions = positions.as<std::int64_t>();
+    job_.format = format_of(residual->format);
+    const std::size_t width = residual->format == FormatId::bf16 ? 2 : 1;
+    OutlierJob loose = job_;  // entries of each segment in a place of their own, before their number is known
+    Buffer loose_columns, loose_values;
+    if (fast_ && by_row_) {
+      const std::size_t most = static_cast<std::size_t>(job_.segments * capacity_);
+      loose_columns = allocate(most * sizeof(std::int32_t));
+      loose_values = allocate(most * width);
+      loose.columns = loose_columns.as<std::int32_t>();
+      loose.values = loose_values.data.get();
+      fast::split_by_row(loose, capacity_, nullptr);
+      fast::sum_positions(job_, nullptr);
+    } else {
+      find_bounds();
+      if (fast_) {
+        fast::count_outliers(job_, nullptr);
+        fast::sum_positions(job_, nullptr);
+      } else {
+        plain::outlier_positions(job_, nullptr);
+      }
+    }
+    if (!row_form) plain::residual_rows(job_, lines, residual->row_pointers.as<std::int64_t>(), nullptr);
+    copy_to_host(&residual->count, job_.positions + job_.segments, sizeof residual->count);
+    const std::size_t count = static_cast<std::size_t>(residual->count);
+    residual->columns = allocate(count * sizeof(std::int32_t));
+    residual->values = allocate(count * width);
+    job_.columns = residual->columns.as<std::int32_t>();
+    job_.values = residual->values.data.get();
+    if (fast_ && by_row_)
+      fast::pack_residual(job_, loose, capacity_, nullptr);
+    else
+      fast_ ? fast::split_by_bounds(job_, nullptr) : plain::split_outliers(job_, nullptr);
+    return residual;
+  }
+
+ private:
+  void find_bounds() {
+    const std::int64_t count = by_row_ ? job_.segments : job_.group_count;
+    bounds_ = allocate(static_cast<std::size_t>(count) * sizeof(OutlierBounds));
+    job_.bounds = bounds_.as<OutlierBounds>();
+    if (!fast_) return plain::outlier_bounds(job_, nullptr);
+    const Buffer workspace = allocate(fast::tensor_bounds_bytes(job_));
+    fast::tensor_bounds(job_, workspace.data.get(), nullptr);
+  }
+
+  OutlierJob job_;
+  bool fast_;
+  bool by_row_;
+  std::int64_t capacity_ = 0;  // entries that a segment can have: ranks beyond its bounds
+  Buffer bounds_;
+};
+
 }  // namespace
 
 SplitSource split_outliers(const StepContext& context, const TensorView& x, const RowGroups& groups,
                            const QuantizerSpec& spec, Orientation orientation, ResidualWanted wanted,
-                           KernelChoice /*choice*/) {
+                           KernelChoice choice) {
   check_real(x);
   SplitSource result{x, spec, {}, nullptr};
   if (spec.outlier.quantile == 0.0) return result;
@@ -57,43 +144,17 @@ SplitSource split_outliers(const StepContext& context, const TensorView& x, cons
   result.view.data = result.memory.data.get();
   result.view.stride = x.cols;
   job.clamped = result.view;
-
   const std::vector<GroupExtent> extents = group_extents(groups, x.rows, 1);
   const Buffer device_groups = to_device(extents);
-  const bool row_form = orientation == Orientation::row;
-  const std::int64_t lines = row_form ? x.rows : x.cols;
+  const std::int64_t lines = orientation == Orientation::row ? x.rows : x.cols;
   job.groups = device_groups.as<GroupExtent>();
   job.group_count = groups.count();
-  job.segments = row_form ? lines : lines * job.group_count;
-  const bool by_row = job.spec.scope == OutlierScope::row;
-  const Buffer bounds =
-      allocate(static_cast<std::size_t>(by_row ? job.segments : job.group_count) * sizeof(OutlierBounds));
-  job.bounds = bounds.as<OutlierBounds>();
-  plain::outlier_bounds(job, nullptr);
-  if (wanted == ResidualWanted::no || job.spec.residual == OutlierResidual::none) {
-    plain::split_outliers(job, nullptr);
-    return result;
-  }
-
-  auto residual = std::make_shared<SparseResidual>();
-  residual->format = residual_format(job.spec.residual);
-  residual->rows = lines;
-  residual->cols = row_form ? x.cols : x.rows;
-  residual->row_pointers = allocate(static_cast<std::size_t>(lines + 1) * sizeof(std::int64_t));
-  const Buffer positions =
-      row_form ? residual->row_pointers : allocate(static_cast<std::size_t>(job.segments + 1) * sizeof(std::int64_t));
-  job.format = format_of(residual->format);
-  job.positions = positions.as<std::int64_t>();
-  plain::outlier_positions(job, nullptr);
-  if (!row_form) plain::residual_rows(job, lines, residual->row_pointers.as<std::int64_t>(), nullptr);
-  copy_to_host(&residual->count, job.positions + job.segments, sizeof residual->count);
-  const std::size_t count = static_cast<std::size_t>(residual->count);
-  residual->columns = allocate(count * sizeof(std::int32_t));
-  residual->values = allocate(count * (residual->format == FormatId::bf16 ? 2 : 1));
-  job.columns = residual->columns.as<std::int32_t>();
-  job.values = residual->values.data.get();
-  plain::split_outliers(job, nullptr);
-  result.residual = std::move(residual);
+  job.segments = orientation == Orientation::row ? lines : lines * job.group_count;
+  Split split(job, extents, choice);
+  if (wanted == ResidualWanted::no || spec.outlier.residual == OutlierResidual::none)
+    split.clamp();
+  else
+    result.residual = split.clamp_and_keep(lines);
   return result;
 }
 
@@ -104,13 +165,17 @@ void add_residual(const SparseResidual& residual, const TensorView& decoded) {
 }
 
 void add_residual_rows(const SparseResidual& a, std::int64_t row0, const TensorView& b, const TensorView& out,
-                       KernelChoice /*choice*/) {
+                       KernelChoice choice) {
   NG_CHECK(out.dtype == Dtype::f32);
   check_real(b);
   NG_CHECK_LE(row0 + out.rows, a.rows);
   NG_CHECK_EQ(out.cols, b.rows);
   NG_CHECK_EQ(b.cols, a.cols);
-  plain::add_residual_product(view_of(a), row0, b, out, nullptr);
+  if (choice == KernelChoice::plain || !fast::residual_product_serves(b, out))
+    return plain::add_residual_product(view_of(a), row0, b, out, nullptr);
+  const Buffer turned = allocate(fast::turned_bytes(b));
+  fast::turn(b, turned.data.get(), nullptr);
+  fast::add_residual_product(view_of(a), row0, b, turned.data.get(), out, nullptr);
 }
 
 void CudaBackend::add_residual_product(const SparseResidual& a, const TensorView& b, const TensorView& out) {

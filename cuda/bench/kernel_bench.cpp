@@ -125,6 +125,8 @@ KernelBenchReport bench_cuda_kernels(const KernelBenchOptions& options, const Ke
   cuda::bench_ceilings(bench);
   cuda::bench_quantize(bench);
   cuda::bench_router(bench);
+  cuda::bench_outliers(bench);
+  cuda::bench_estimator(bench);
   return bench.take_report();
 }
 

@@ -53,5 +53,7 @@ class KernelBench {
 void bench_ceilings(KernelBench& bench);
 void bench_quantize(KernelBench& bench);
 void bench_router(KernelBench& bench);
+void bench_outliers(KernelBench& bench);
+void bench_estimator(KernelBench& bench);
 
 }  // namespace ng::cuda

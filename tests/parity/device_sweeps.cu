@@ -7,6 +7,7 @@
 
 #include "narrowgauge/numerics/hadamard.hpp"
 #include "narrowgauge/quantize/encode_span.hpp"
+#include "narrowgauge/quantize/estimator_table.hpp"
 #include "runtime/device.hpp"
 #include "runtime/launch.cuh"
 
@@ -74,6 +75,22 @@ __global__ void branchless_kernel(SpecialCodes special, SpecialCodes exact, Devi
                   special, 0, bits, 0u) == wanted_exact;
     if (!equal) note(differences, i);
   }
+}
+
+__global__ void estimator_kernel(ElementFormat format, EstimatorSpec spec, EstimatorConstants constants,
+                                 const __grid_constant__ EstimatorTable table, DeviceDifferences* differences,
+                                 DeviceDifferences* doubts) {
+  const std::uint64_t first = static_cast<std::uint64_t>(thread_number()) * kRun;
+  unsigned long long in_doubt = 0;
+  for (std::uint64_t i = first; i < first + kRun; ++i) {
+    const float x = float_of(static_cast<std::uint32_t>(i));
+    float factor = 0.0f;
+    if (!estimator_factor_of_table(table, x, factor))
+      ++in_doubt;
+    else if (bits_of(factor) != bits_of(estimator_factor(format, spec, constants, x)))
+      note(differences, i);
+  }
+  if (in_doubt != 0) atomicAdd(&doubts->count, in_doubt);
 }
 
 __global__ void tile_scales_kernel(const __grid_constant__ QuantizerSpec spec, TensorScale tensor, const std::uint32_t* amax,
@@ -148,6 +165,16 @@ Differences branchless_against_encode(FormatId format) {
   launch("branchless", kernel, kAllThreads, nullptr, special_codes(f, CastChoices{}), special_codes(f, exact),
          differences.as<DeviceDifferences>());
   return read_differences(differences);
+}
+
+TableDifferences table_against_estimator(FormatId format, const EstimatorSpec& spec) {
+  const Buffer differences = no_differences();
+  const Buffer doubts = no_differences();
+  const ElementFormat f = format_of(format);
+  const EstimatorConstants constants = estimator_constants(f, spec);
+  launch("estimator", estimator_kernel, kAllThreads, nullptr, f, spec, constants, estimator_table(f, spec, constants),
+         differences.as<DeviceDifferences>(), doubts.as<DeviceDifferences>());
+  return {read_differences(differences), read_differences(doubts).count};
 }
 
 std::vector<TileScale> tile_scales_on_device(const QuantizerSpec& spec, const TensorScale& tensor,

@@ -9,6 +9,7 @@
 
 #include "narrowgauge/numerics/counter_rng.hpp"
 #include "narrowgauge/numerics/format_catalog.hpp"
+#include "narrowgauge/numerics/gradient_estimator.hpp"
 #include "narrowgauge/numerics/rounding.hpp"
 #include "narrowgauge/numerics/scale_rule.hpp"
 
@@ -39,6 +40,14 @@ Differences encode_against_hardware(ng::FormatId format, ng::Overflow overflow);
 /// encode_branchless() against encode() in device code, all 2^32 FP32, nearest even; every form of `Inputs` where its
 /// promise holds. `format`: e2m1, e4m3 or e5m2.
 Differences branchless_against_encode(ng::FormatId format);
+
+/// The table of quantize/estimator_table.hpp against estimator_factor() in device code, all 2^32 FP32: factors that
+/// differ where the table gives one (NaN equal to NaN), and how often it gives none.
+struct TableDifferences {
+  Differences differences;
+  std::uint64_t in_doubt = 0;
+};
+TableDifferences table_against_estimator(ng::FormatId format, const ng::EstimatorSpec& spec);
 
 std::vector<ng::TileScale> tile_scales_on_device(const ng::QuantizerSpec& spec, const ng::TensorScale& tensor,
                                                  const std::vector<std::uint32_t>& amax);

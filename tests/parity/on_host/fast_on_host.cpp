@@ -1,8 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // No fast kernels without a GPU: none serves anything, so that every operation takes its plain one.
+#include "fast/estimator.hpp"
+#include "fast/outliers.hpp"
 #include "fast/quantize_rows.hpp"
 #include "fast/quantize_tiles.hpp"
+#include "fast/residual_product.hpp"
 #include "fast/router.hpp"
 #include "fast/routing.hpp"
 #include "narrowgauge/base/error.hpp"
@@ -19,6 +22,53 @@ bool serves(const QuantizeJob& /*job*/, Dtype /*source*/) {
   return false;
 }
 void quantize_rows(const QuantizeJob& /*job*/, Dtype /*source*/, CUstream_st* /*stream*/) {
+  none();
+}
+bool estimator_serves(const EstimatorJob& /*job*/) {
+  return false;
+}
+bool estimator_finds_scales(const EstimatorJob& /*job*/) {
+  return false;
+}
+void multiply_by_estimator(const EstimatorJob& /*job*/, CUstream_st* /*stream*/) {
+  none();
+}
+bool residual_product_serves(const TensorView& /*b*/, const TensorView& /*out*/) {
+  return false;
+}
+std::size_t turned_bytes(const TensorView& /*b*/) {
+  return 0;
+}
+void turn(const TensorView& /*b*/, void* /*turned*/, CUstream_st* /*stream*/) {
+  none();
+}
+void add_residual_product(const ResidualView& /*a*/, std::int64_t /*row0*/, const TensorView& /*b*/,
+                          const void* /*turned*/, const TensorView& /*out*/, CUstream_st* /*stream*/) {
+  none();
+}
+bool outliers_serve(const OutlierJob& /*job*/) {
+  return false;
+}
+void split_by_row(const OutlierJob& /*job*/, std::int64_t /*capacity*/, CUstream_st* /*stream*/) {
+  none();
+}
+std::size_t tensor_bounds_bytes(const OutlierJob& /*job*/) {
+  return 0;
+}
+void tensor_bounds(const OutlierJob& /*job*/, void* /*workspace*/, CUstream_st* /*stream*/) {
+  none();
+}
+void count_outliers(const OutlierJob& /*job*/, CUstream_st* /*stream*/) {
+  none();
+}
+void split_by_bounds(const OutlierJob& /*job*/, CUstream_st* /*stream*/) {
+  none();
+}
+void sum_positions(const OutlierJob& /*job*/, CUstream_st* /*stream*/) {
+  none();
+}
+void pack_residual(const OutlierJob& /*job*/, const OutlierJob& /*from*/, std::int64_t /*capacity*/,
+                   CUstream_st* /*stream*/) {
   none();
 }
 bool serves_tensor_amax(const QuantizeJob& /*job*/) {
