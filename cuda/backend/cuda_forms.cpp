@@ -48,7 +48,7 @@ std::size_t partner_of(std::span<const FormRequest> requests, std::size_t i) {
 }  // namespace
 
 void CudaBackend::dequantize(const QuantizedTensor& q, const TensorView& out) {
-  cuda::dequantize(q, out);
+  cuda::dequantize(q, out, choice_);
 }
 
 QuantizedTensor CudaBackend::quantize_source(const StepContext& context, const TensorView& x, const RowGroups& groups,

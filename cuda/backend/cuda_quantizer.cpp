@@ -3,6 +3,7 @@
 // Quantize as a plan that is run once; dequantize as one kernel.
 #include "backend/cuda_quantizer.hpp"
 
+#include "fast/dequantize.hpp"
 #include "narrowgauge/base/check.hpp"
 #include "plain/quantize.hpp"
 
@@ -18,7 +19,7 @@ QuantizedTensor CudaQuantizer::quantize(const StepContext& context, const Tensor
   return plan.result();
 }
 
-void dequantize(const QuantizedTensor& q, const TensorView& out) {
+void dequantize(const QuantizedTensor& q, const TensorView& out, KernelChoice choice) {
   NG_CHECK_EQ(out.rows, q.rows);
   NG_CHECK_EQ(out.cols, q.cols);
   const bool row_form = q.orientation == Orientation::row;
@@ -42,7 +43,10 @@ void dequantize(const QuantizedTensor& q, const TensorView& out) {
   job.tensor_amaxes = q.tensor_amaxes.data != nullptr ? q.tensor_amaxes.as<float>() : nullptr;
   job.out = out.data;
   job.out_stride = out.stride;
-  plain::dequantize(job, out.dtype, nullptr);
+  if (choice == KernelChoice::fastest && fast::serves_dequantize(job))
+    fast::dequantize(job, out.dtype, nullptr);
+  else
+    plain::dequantize(job, out.dtype, nullptr);
 }
 
 }  // namespace ng::cuda

@@ -10,7 +10,7 @@
 namespace ng::cuda {
 
 /// As Backend::dequantize: decoded values as quantized, rounded once to out's dtype (f32 or bf16).
-void dequantize(const QuantizedTensor& q, const TensorView& out);
+void dequantize(const QuantizedTensor& q, const TensorView& out, KernelChoice choice = KernelChoice::fastest);
 
 class CudaQuantizer {
  public:
@@ -25,7 +25,7 @@ class CudaQuantizer {
                                          const QuantizerSpec& spec, Orientation orientation, const Site& site,
                                          const std::uint32_t* known_amax = nullptr) const;
 
-  void dequantize(const QuantizedTensor& q, const TensorView& out) const { cuda::dequantize(q, out); }
+  void dequantize(const QuantizedTensor& q, const TensorView& out) const { cuda::dequantize(q, out, choice_); }
 
  private:
   DeviceInfo device_;

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 
+#include "fast/quantize_patches.hpp"
 #include "fast/quantize_rows.hpp"
 #include "fast/quantize_tiles.hpp"
 #include "narrowgauge/base/check.hpp"
@@ -14,6 +15,15 @@
 #include "runtime/device.hpp"
 
 namespace ng::cuda {
+
+namespace {
+
+void patches_to(fast::PatchGoal goal, fast::PatchJob job, Dtype source, Stream stream) {
+  job.goal = goal;
+  fast::quantize_patches(job, source, stream);
+}
+
+}  // namespace
 
 std::vector<GroupExtent> group_extents(const RowGroups& groups, std::int64_t rows, std::int64_t tile_height) {
   std::vector<GroupExtent> extents;
@@ -90,10 +100,13 @@ QuantizePlan::QuantizePlan(const StepContext& context, const TensorView& x, cons
                            const std::uint32_t* known_amax)
     : job_(describe_job(context, x, groups, spec, orientation, site)),
       result_(describe_result(job_, groups)),
-      dtype_(x.dtype) {
-  const std::size_t tiles = static_cast<std::size_t>(job_.row_tiles * job_.col_tiles);
+      dtype_(x.dtype),
+      extents_(group_extents(groups, x.rows, job_.tile_height)) {
+  const bool row_form = orientation == Orientation::row;
   const std::size_t group_count = static_cast<std::size_t>(job_.group_count);
-  result_.codes = allocate(static_cast<std::size_t>(result_.rows * result_.row_bytes));
+  const std::size_t code_bytes = static_cast<std::size_t>(result_.rows * result_.row_bytes);
+  result_.codes = allocate(fast::patch_code_bytes(code_bytes));
+  result_.codes.bytes = code_bytes;
   if (spec.scale_format != ScaleFormat::none)
     result_.scales = allocate(static_cast<std::size_t>(result_.scale_rows * result_.scale_cols) *
                               (spec.scale_format == ScaleFormat::f32 ? sizeof(float) : 1));
@@ -102,22 +115,20 @@ QuantizePlan::QuantizePlan(const StepContext& context, const TensorView& x, cons
   job_.scales = result_.scales.data.get();
   job_.scale_cols = result_.scale_cols;
 
-  const std::vector<GroupExtent> extents = group_extents(groups, x.rows, job_.tile_height);
-  groups_ = allocate(extents.size() * sizeof(GroupExtent));
-  copy_to_device(groups_.data.get(), extents.data(), extents.size() * sizeof(GroupExtent));
+  groups_ = to_device(extents_);
   job_.groups = groups_.as<GroupExtent>();
 
   const bool two_level = needs_tensor_amax(spec.rule);
-  if (known_amax != nullptr) {
-    const bool whole_tile = spec.scale_format != ScaleFormat::none && spec.tile_rows == 0 && spec.tile_cols == 0;
-    NG_CHECK(two_level || whole_tile, "an amax is known, but nothing is scaled by it");
-  }
-  if (choice == KernelChoice::fastest && (two_level || known_amax == nullptr)) {
+  const bool whole_tile = spec.scale_format != ScaleFormat::none && spec.tile_rows == 0 && spec.tile_cols == 0;
+  NG_CHECK(known_amax == nullptr || two_level || whole_tile, "an amax is known, but nothing is scaled by it");
+  if (choice == KernelChoice::fastest) {
+    tiles_serve_ = fast::tiles_serve(job_, x.dtype, extents_);
     if (fast::serves(job_, x.dtype))
       path_ = KernelPath::rows;
-    else if (fast::tiles_serve(job_, x.dtype, extents))
+    else if (tiles_serve_)
       path_ = KernelPath::tiles;
-    tiles_serve_ = fast::tiles_serve(job_, x.dtype, extents);
+    else if ((patches_ = fast::patch_job(row_form ? &job_ : nullptr, row_form ? nullptr : &job_, x.dtype, extents_)))
+      path_ = KernelPath::patches;
   }
   if (two_level) {
     known_amax_ = known_amax != nullptr;
@@ -136,36 +147,72 @@ QuantizePlan::QuantizePlan(const StepContext& context, const TensorView& x, cons
       const std::size_t known = spec.tensor_scope == TensorScope::whole ? 1 : group_count;
       copy_on_device(job_.group_amax, known_amax, known * sizeof(std::uint32_t));
     }
+  } else if (known_amax != nullptr) {
+    known_tiles_ = allocate(group_count * sizeof(std::uint32_t));
+    copy_on_device(known_tiles_.data.get(), known_amax, known_tiles_.bytes);
   }
-  if (path_ != KernelPath::plain) return;
+  if (path_ == KernelPath::rows || path_ == KernelPath::tiles) return;
+  if (path_ == KernelPath::plain || plain::counts_nan(spec)) {
+    nan_inputs_ = allocate(sizeof(unsigned long long));
+    job_.nan_inputs = nan_inputs_.as<unsigned long long>();
+  }
+  if (path_ == KernelPath::patches) {
+    if (patches_->forms[0].scales_known) allocate_tiles();
+    patches_ = fast::patch_job(row_form ? &job_ : nullptr, row_form ? nullptr : &job_, x.dtype, extents_);
+    return;
+  }
   if (spec.hadamard.size != 0) {
     transformed_ = allocate(static_cast<std::size_t>(x.rows * x.cols) * sizeof(float));
     job_.transformed = transformed_.as<float>();
   }
-  if (known_amax != nullptr && !two_level) {
-    known_tiles_ = allocate(group_count * sizeof(std::uint32_t));
-    copy_on_device(known_tiles_.data.get(), known_amax, known_tiles_.bytes);
-  }
+  allocate_tiles();
+}
+
+void QuantizePlan::allocate_tiles() {
+  if (tiles_.data != nullptr) return;
+  const std::size_t tiles = static_cast<std::size_t>(job_.row_tiles * job_.col_tiles);
   tile_amax_ = allocate(tiles * sizeof(std::uint32_t));
   job_.tile_amax = tile_amax_.as<std::uint32_t>();
   tiles_ = allocate(tiles * sizeof(TileScale));
   job_.tiles = tiles_.as<TileScale>();
-  nan_inputs_ = allocate(sizeof(unsigned long long));
-  job_.nan_inputs = nan_inputs_.as<unsigned long long>();
 }
 
 void QuantizePlan::prepare(Stream stream, bool find_amax) {
   if (!needs_tensor_amax(job_.spec.rule)) return;
   if (!known_amax_ && find_amax) {
+    const bool row_form = job_.orientation == Orientation::row;
     fill_bytes(group_amax_.data.get(), 0, group_amax_.bytes, stream);
     if (flat_amax_)
       fast::tensor_amax(job_, dtype_, stream);
-    else if (job_.orientation == Orientation::row)
-      fast::tiles_amax(&job_, nullptr, dtype_, stream);
+    else if (path_ == KernelPath::patches)
+      patches_to(fast::PatchGoal::group_amax, *patches_, dtype_, stream);
     else
-      fast::tiles_amax(nullptr, &job_, dtype_, stream);
+      fast::tiles_amax(row_form ? &job_ : nullptr, row_form ? nullptr : &job_, dtype_, stream);
   }
   plain::tensor_scales(job_, stream);
+}
+
+void QuantizePlan::prepare_tiles(Stream stream, bool find_amax) {
+  if (known_tiles_.data != nullptr) {
+    plain::known_tile_amax(job_, known_tiles_.as<std::uint32_t>(), stream);
+  } else if (find_amax) {
+    fill_bytes(tile_amax_.data.get(), 0, tile_amax_.bytes, stream);
+    if (job_.row_tiles * job_.col_tiles == 1 && job_.spec.hadamard.size == 0 && fast::serves_tensor_amax(job_)) {
+      QuantizeJob tensor = job_;
+      tensor.group_amax = job_.tile_amax;
+      fast::tensor_amax(tensor, dtype_, stream);
+    } else {
+      patches_to(fast::PatchGoal::tile_amax, *patches_, dtype_, stream);
+    }
+  }
+  plain::tile_scales(job_, dtype_, stream);
+}
+
+void QuantizePlan::zero_what_patches_add_to(Stream stream) {
+  if (nan_inputs_.data != nullptr) fill_bytes(nan_inputs_.data.get(), 0, nan_inputs_.bytes, stream);
+  for (int f = 0; f < patches_->form_count; ++f)
+    if (patches_->forms[f].shared_words)
+      fill_bytes(job_.codes, 0, fast::patch_code_bytes(result_.codes.bytes), stream);
 }
 
 void QuantizePlan::run(Stream stream) {
@@ -178,6 +225,13 @@ void QuantizePlan::run(Stream stream) {
     prepare(stream, true);
     const bool row_form = job_.orientation == Orientation::row;
     fast::quantize_tiles(row_form ? &job_ : nullptr, row_form ? nullptr : &job_, dtype_, stream);
+    return;
+  }
+  if (path_ == KernelPath::patches) {
+    prepare(stream, true);
+    if (patches_->forms[0].scales_known) prepare_tiles(stream, true);
+    zero_what_patches_add_to(stream);
+    fast::quantize_patches(*patches_, dtype_, stream);
     return;
   }
   const bool two_level = needs_tensor_amax(job_.spec.rule);
@@ -208,6 +262,64 @@ RowAndColumnPlan::RowAndColumnPlan(QuantizePlan row, QuantizePlan column)
   NG_CHECK(row_.job_.source == column_.job_.source);
   together_ = row_.path_ != KernelPath::plain && column_.path_ == KernelPath::tiles && row_.tiles_serve_ &&
               fast::tiles_serve_together(row_.job_, column_.job_);
+  if (row_.path_ != KernelPath::patches || column_.path_ != KernelPath::patches || row_.dtype_ != column_.dtype_) return;
+  const auto both = [&] { return fast::patch_job(&row_.job_, &column_.job_, row_.dtype_, row_.extents_); };
+  patches_ = both();
+  if (!patches_) return;
+  for (const fast::PatchForm& form : patches_->forms)
+    if (form.scales_known) (form.job.orientation == Orientation::row ? row_ : column_).allocate_tiles();
+  patches_ = both();
+  together_ = true;
+}
+
+/// A transform of one form alone leaves two amaxes to find, from one read; without any they are the same one.
+void RowAndColumnPlan::find_tensor_scales(Stream stream) {
+  const bool two_level = needs_tensor_amax(row_.job_.spec.rule);
+  const bool find_row = two_level && !row_.known_amax_;
+  const bool find_column = needs_tensor_amax(column_.job_.spec.rule) && !column_.known_amax_;
+  const bool same = row_.job_.spec.hadamard.size == 0 && column_.job_.spec.hadamard.size == 0 &&
+                    row_.job_.spec.tensor_scope == column_.job_.spec.tensor_scope;
+  if (find_row && find_column && same) {
+    row_.prepare(stream, true);
+    copy_on_device(column_.group_amax_.data.get(), row_.group_amax_.data.get(), row_.group_amax_.bytes, stream);
+    column_.prepare(stream, false);
+  } else if (find_row && find_column) {
+    fill_bytes(row_.group_amax_.data.get(), 0, row_.group_amax_.bytes, stream);
+    fill_bytes(column_.group_amax_.data.get(), 0, column_.group_amax_.bytes, stream);
+    if (patches_)
+      patches_to(fast::PatchGoal::group_amax, *patches_, row_.dtype_, stream);
+    else
+      fast::tiles_amax(&row_.job_, &column_.job_, row_.dtype_, stream);
+    row_.prepare(stream, false);
+    column_.prepare(stream, false);
+  } else {
+    row_.prepare(stream, find_row);
+    column_.prepare(stream, find_column);
+  }
+}
+
+/// Where tiles are longer than patches: all that have to be found from one read.
+void RowAndColumnPlan::find_tile_scales(Stream stream) {
+  std::vector<QuantizePlan*> plans;
+  bool find = false;
+  bool whole_tiles = true;
+  for (const fast::PatchForm& form : patches_->forms) {
+    if (!form.scales_known) continue;
+    QuantizePlan& plan = form.job.orientation == Orientation::row ? row_ : column_;
+    plans.push_back(&plan);
+    find = find || plan.known_tiles_.data == nullptr;
+    whole_tiles = whole_tiles && form.job.tile_height == 0 && form.job.tile_width == 0 &&
+                  form.job.spec.hadamard.size == 0 && plan.known_tiles_.data == nullptr;
+  }
+  if (plans.size() == 2 && whole_tiles) {  // the same ones
+    row_.prepare_tiles(stream, true);
+    copy_on_device(column_.tile_amax_.data.get(), row_.tile_amax_.data.get(), row_.tile_amax_.bytes, stream);
+    column_.prepare_tiles(stream, false);
+    return;
+  }
+  for (QuantizePlan* plan : plans) fill_bytes(plan->tile_amax_.data.get(), 0, plan->tile_amax_.bytes, stream);
+  if (find) patches_to(fast::PatchGoal::tile_amax, *patches_, row_.dtype_, stream);
+  for (QuantizePlan* plan : plans) plan->prepare_tiles(stream, false);
 }
 
 void RowAndColumnPlan::run(Stream stream) {
@@ -216,26 +328,15 @@ void RowAndColumnPlan::run(Stream stream) {
     column_.run(stream);
     return;
   }
-  // A transform of one form alone leaves two amaxes to find, from one read; without any they are the same one.
-  const bool two_level = needs_tensor_amax(row_.job_.spec.rule);
-  const bool find_row = two_level && !row_.known_amax_;
-  const bool find_column = two_level && !column_.known_amax_;
-  const bool same = row_.job_.spec.hadamard == column_.job_.spec.hadamard && row_.job_.spec.hadamard.size == 0;
-  if (find_row && find_column && same) {
-    row_.prepare(stream, true);
-    copy_on_device(column_.group_amax_.data.get(), row_.group_amax_.data.get(), row_.group_amax_.bytes, stream);
-    column_.prepare(stream, false);
-  } else if (find_row && find_column) {
-    fill_bytes(row_.group_amax_.data.get(), 0, row_.group_amax_.bytes, stream);
-    fill_bytes(column_.group_amax_.data.get(), 0, column_.group_amax_.bytes, stream);
-    fast::tiles_amax(&row_.job_, &column_.job_, row_.dtype_, stream);
-    row_.prepare(stream, false);
-    column_.prepare(stream, false);
-  } else {
-    row_.prepare(stream, find_row);
-    column_.prepare(stream, find_column);
+  find_tensor_scales(stream);
+  if (!patches_) {
+    fast::quantize_tiles(&row_.job_, &column_.job_, row_.dtype_, stream);
+    return;
   }
-  fast::quantize_tiles(&row_.job_, &column_.job_, row_.dtype_, stream);
+  find_tile_scales(stream);
+  row_.zero_what_patches_add_to(stream);
+  column_.zero_what_patches_add_to(stream);
+  fast::quantize_patches(*patches_, row_.dtype_, stream);
 }
 
 QuantizedTensor QuantizePlan::result() {

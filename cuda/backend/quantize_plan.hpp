@@ -5,8 +5,10 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <vector>
 
+#include "fast/quantize_patches.hpp"
 #include "narrowgauge/observe/tap.hpp"
 #include "narrowgauge/tensor/quantized_tensor.hpp"
 #include "narrowgauge/tensor/step_context.hpp"
@@ -30,7 +32,7 @@ enum class KernelChoice : std::uint8_t { fastest, plain };
 [[nodiscard]] QuantizedTensor describe_result(const QuantizeJob& job, const RowGroups& groups);
 
 /// Which kernels a plan takes.
-enum class KernelPath : std::uint8_t { plain, rows, tiles };
+enum class KernelPath : std::uint8_t { plain, rows, tiles, patches };
 
 class QuantizePlan {
  public:
@@ -53,14 +55,20 @@ class QuantizePlan {
   friend class RowAndColumnPlan;
   /// What comes before the codes: zeroed workspaces, and for two-level formats the tensor scales.
   void prepare(Stream stream, bool find_amax);
+  /// For tiles that are longer than a patch: their largest magnitudes, if not known, and their scales.
+  void prepare_tiles(Stream stream, bool find_amax);
+  void zero_what_patches_add_to(Stream stream);
+  void allocate_tiles();
 
   QuantizeJob job_{};
   QuantizedTensor result_{};
   Dtype dtype_;
+  std::vector<GroupExtent> extents_;
   KernelPath path_ = KernelPath::plain;
   bool tiles_serve_ = false;
   bool flat_amax_ = false;
   bool known_amax_ = false;
+  std::optional<fast::PatchJob> patches_;
   Buffer groups_, transformed_, tile_amax_, known_tiles_, group_amax_, tensor_, tiles_, nan_inputs_;
 };
 
@@ -76,8 +84,12 @@ class RowAndColumnPlan {
   [[nodiscard]] QuantizedTensor column() { return column_.result(); }
 
  private:
+  void find_tensor_scales(Stream stream);
+  void find_tile_scales(Stream stream);
+
   QuantizePlan row_, column_;
   bool together_;
+  std::optional<fast::PatchJob> patches_;  ///< of both forms
 };
 
 }  // namespace ng::cuda

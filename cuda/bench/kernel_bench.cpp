@@ -124,6 +124,7 @@ KernelBenchReport bench_cuda_kernels(const KernelBenchOptions& options, const Ke
   cuda::KernelBench bench(options, progress);
   cuda::bench_ceilings(bench);
   cuda::bench_quantize(bench);
+  cuda::bench_patches(bench);
   cuda::bench_router(bench);
   cuda::bench_outliers(bench);
   cuda::bench_estimator(bench);

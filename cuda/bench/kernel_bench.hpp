@@ -52,6 +52,7 @@ class KernelBench {
 // The groups.
 void bench_ceilings(KernelBench& bench);
 void bench_quantize(KernelBench& bench);
+void bench_patches(KernelBench& bench);
 void bench_router(KernelBench& bench);
 void bench_outliers(KernelBench& bench);
 void bench_estimator(KernelBench& bench);

@@ -353,6 +353,44 @@ std::vector<ParityCase> tile_cases() {
   return cases;
 }
 
+std::vector<ParityCase> patch_cases() {
+  std::vector<ParityCase> cases;
+  std::uint32_t number = 5u << 21;
+  constexpr Shape kRagged[] = {{70, 1000}, {131, 513}, {260, 264}, {3, 20011}, {1030, 24}, {128, 256}};
+  const auto add = [&](const QuantizerSpec& spec, Orientation orientation, Rounding rounding, std::uint8_t bits) {
+    for (const Shape& shape : kRagged) {
+      Draws draws(++number);
+      ParityCase c;
+      c.spec = spec;
+      c.spec.cast.rounding = rounding;
+      c.spec.cast.random_bits = bits;
+      c.spec.tensor_scope = draws.one_in(2) ? TensorScope::whole : TensorScope::group;
+      c.orientation = orientation;
+      c.dtype = draws.one_in(3) ? Dtype::f32 : Dtype::bf16;
+      c.fill = static_cast<Fill>(draws.below(kFillCount));
+      c.rows = shape.rows;
+      c.cols = shape.cols;
+      const std::int64_t along = orientation == Orientation::row ? c.cols : c.rows;
+      const bool transform = along % 16 == 0 && draws.one_in(2);
+      if (transform) c.spec.hadamard = HadamardSpec{16, HadamardSigns::seeded, HadamardOrder::butterfly,
+                                                    draws.one_in(3) ? HadamardResult::f32 : HadamardResult::bf16};
+      c.stride = c.cols + (draws.one_in(2) ? draws.below(9) : 0);
+      if (draws.one_in(2)) c.groups = ragged_groups(draws, c.rows, transform ? 16 : 1);
+      choose_placement(draws, c);
+      cases.push_back(std::move(c));
+    }
+  };
+  for (const Orientation orientation : {Orientation::row, Orientation::column}) {
+    for (const NamedQuantizer& preset : quantizer_presets()) add(preset.spec, orientation, Rounding::nearest_even, 0);
+    for (const NamedQuantizer& preset : quantizer_presets()) {
+      const RoundingChoice& choice = kRoundings[cases.size() / 6 % 7];
+      add(preset.spec, orientation, choice.rounding, choice.bits);
+    }
+  }
+  name_cases(cases, "patches");
+  return cases;
+}
+
 std::vector<ParityCase> reduced_cases() {
   std::vector<ParityCase> cases;
   const auto take = [&](std::vector<ParityCase> from, std::size_t every, std::int64_t most) {
@@ -363,6 +401,7 @@ std::vector<ParityCase> reduced_cases() {
   take(preset_cases(), 29, 20000);
   take(fast_cases(), 7, 20000);
   take(tile_cases(), 61, 40000);
+  take(patch_cases(), 11, 70000);
   return cases;
 }
 

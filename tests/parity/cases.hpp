@@ -53,6 +53,10 @@ struct ParityCase {
 /// What quantize_tiles serves: both orientations, transforms, stochastic rounding, row groups.
 [[nodiscard]] std::vector<ParityCase> tile_cases();
 
+/// What quantize_patches is for: every preset and what the catalogue's cases have too small; ragged sizes, strides that
+/// are not aligned, groups that begin anywhere, all random bits, transforms, tiles longer than a patch.
+[[nodiscard]] std::vector<ParityCase> patch_cases();
+
 /// A few small cases of each kind, for slow instruments.
 [[nodiscard]] std::vector<ParityCase> reduced_cases();
 

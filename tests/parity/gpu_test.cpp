@@ -58,7 +58,7 @@ struct DeviceTensor {
   }
 };
 
-Outcome downloaded_outcome(const QuantizedTensor& q) {
+Outcome downloaded_outcome(const QuantizedTensor& q, KernelChoice choice = KernelChoice::fastest) {
   Outcome outcome;
   outcome.codes = downloaded<std::uint8_t>(q.codes, q.codes.bytes);
   if (q.scales.data != nullptr) outcome.scales = downloaded<std::uint8_t>(q.scales, q.scales.bytes);
@@ -67,7 +67,7 @@ Outcome downloaded_outcome(const QuantizedTensor& q) {
   outcome.nan_inputs = q.nan_inputs;
   const std::size_t count = static_cast<std::size_t>(q.rows * q.cols);
   const Buffer decoded = cuda::allocate(count * sizeof(float));
-  const cuda::CudaQuantizer quantizer;
+  const cuda::CudaQuantizer quantizer(choice);
   quantizer.dequantize(q, TensorView{decoded.data.get(), Dtype::f32, q.rows, q.cols, q.cols, {}});
   outcome.decoded = downloaded<float>(decoded, count);
   quantizer.dequantize(q, TensorView{decoded.data.get(), Dtype::bf16, q.rows, q.cols, q.cols, {}});
@@ -78,7 +78,7 @@ Outcome downloaded_outcome(const QuantizedTensor& q) {
 Outcome run_on_gpu(const ParityCase& c, KernelChoice choice) {
   const DeviceTensor x(c);
   return downloaded_outcome(
-      cuda::CudaQuantizer(choice).quantize(c.context, x.view, c.groups, c.spec, c.orientation, c.site));
+      cuda::CudaQuantizer(choice).quantize(c.context, x.view, c.groups, c.spec, c.orientation, c.site), choice);
 }
 
 void expect_parity(const std::vector<ParityCase>& cases) {
@@ -110,6 +110,9 @@ TEST_F(Parity, FastSpecs) {
 }
 TEST_F(Parity, Tiles) {
   expect_parity(tile_cases());
+}
+TEST_F(Parity, Patches) {
+  expect_parity(patch_cases());
 }
 TEST_F(Reduced, FewOfEach) {
   expect_parity(reduced_cases());
@@ -165,6 +168,40 @@ TEST_F(Parity, RowAndColumnFromOneRead) {
     }
   }
   EXPECT_EQ(together, pairs);
+  std::printf("%d pairs, %d from one read\n", pairs, together);
+}
+
+// The same of patches, where sizes, groups and formats are what they like.
+TEST_F(Parity, RowAndColumnFromOneReadOfPatches) {
+  std::vector<ParityCase> cases = patch_cases();
+  std::vector<ParityCase> catalogue = catalogue_cases();
+  for (std::size_t i = 0; i < catalogue.size(); i += 3) cases.push_back(std::move(catalogue[i]));
+  int pairs = 0;
+  int together = 0;
+  for (const ParityCase& c : cases) {
+    if (c.orientation != Orientation::column || c.rows * c.cols == 0) continue;
+    const DeviceTensor x(c);
+    ParityCase row = c;
+    row.orientation = Orientation::row;
+    row.spec.hadamard = HadamardSpec{};
+    row.site.tensor_id ^= 0x5a5a5a5au;
+    const auto plan_of = [&](const ParityCase& p, KernelChoice choice) {
+      return cuda::QuantizePlan(p.context, x.view, p.groups, p.spec, p.orientation, p.site, choice);
+    };
+    cuda::RowAndColumnPlan both(plan_of(row, KernelChoice::fastest), plan_of(c, KernelChoice::fastest));
+    both.run(nullptr);
+    const auto alone = [&](const ParityCase& p) {
+      cuda::QuantizePlan plan = plan_of(p, KernelChoice::plain);
+      plan.run(nullptr);
+      return downloaded_outcome(plan.result());
+    };
+    EXPECT_EQ(difference(row, alone(row), downloaded_outcome(both.row())), "");
+    EXPECT_EQ(difference(c, alone(c), downloaded_outcome(both.column())), "");
+    ++pairs;
+    together += both.from_one_read() ? 1 : 0;
+    if (HasFailure()) return;
+  }
+  EXPECT_GT(together, pairs * 3 / 4);
   std::printf("%d pairs, %d from one read\n", pairs, together);
 }
 
