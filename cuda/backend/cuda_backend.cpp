@@ -6,6 +6,7 @@
 #include <cstring>
 
 #include "backend/view_checks.hpp"
+#include "fast/elements.hpp"
 #include "narrowgauge/base/check.hpp"
 #include "plain/simple.hpp"
 #include "runtime/device.hpp"
@@ -56,14 +57,20 @@ void CudaBackend::add(const TensorView& a, const TensorView& b, const TensorView
   check_shape(a, out.rows, out.cols);
   check_shape(b, out.rows, out.cols);
   for (const TensorView* view : {&a, &b, &out}) check_real(*view);
-  plain::add(a, b, out, nullptr);
+  if (fast() && fast::elements_serve({&a, &b, &out}))
+    fast::add(a, b, out, nullptr);
+  else
+    plain::add(a, b, out, nullptr);
 }
 
 void CudaBackend::cast(const TensorView& from, const TensorView& to) {
   check_shape(from, to.rows, to.cols);
   check_real(from);
   check_real(to);
-  plain::cast(from, to, nullptr);
+  if (fast() && fast::elements_serve({&from, &to}))
+    fast::cast(from, to, nullptr);
+  else
+    plain::cast(from, to, nullptr);
 }
 
 std::unique_ptr<Backend> make_backend_of(const BackendOptions& options, KernelChoice choice) {

@@ -4,11 +4,11 @@
 #include <array>
 
 #include "backend/cuda_backend.hpp"
+#include "backend/norm_rows.hpp"
 #include "backend/view_checks.hpp"
+#include "fast/elements.hpp"
 #include "narrowgauge/base/check.hpp"
 #include "plain/heads.hpp"
-#include "plain/norm.hpp"
-#include "plain/simple.hpp"
 #include "runtime/device.hpp"
 
 namespace ng::cuda {
@@ -64,7 +64,10 @@ void CudaBackend::rope(const AttentionShape& shape, const TensorView& table, con
   NG_CHECK_EQ(table.cols, shape.head_dim);
   check_shape(qkv, shape.tokens(), shape.qkv_cols());
   check_real(qkv);
-  plain::rope(shape, table, qkv, inverse, nullptr);
+  if (fast() && fast::rope_serves(table, qkv))
+    fast::rope(shape, table, qkv, inverse, nullptr);
+  else
+    plain::rope(shape, table, qkv, inverse, nullptr);
 }
 
 void CudaBackend::qk_norm(const AttentionShape& shape, QkNorm kind, const TensorView& qkv, const TensorView& q_gain,
@@ -73,9 +76,9 @@ void CudaBackend::qk_norm(const AttentionShape& shape, QkNorm kind, const Tensor
   check_normed(shape, parts, qkv, out, rstd);
   const float* const gains[] = {list_of_floats(q_gain, parts[0].width), list_of_floats(k_gain, parts[1].width)};
   for (std::size_t i = 0; i < parts.size(); ++i)
-    plain::rms_norm(parts[i].of(qkv), gains[i], epsilon, parts[i].of(out), parts[i].rstd_of(rstd), nullptr);
+    norm_rows(fast(), parts[i].of(qkv), gains[i], epsilon, parts[i].of(out), parts[i].rstd_of(rstd));
   const std::int64_t normed = shape.query_cols() + shape.key_cols();
-  plain::cast(col_slice(qkv, normed, shape.value_cols()), col_slice(out, normed, shape.value_cols()), nullptr);
+  cast(col_slice(qkv, normed, shape.value_cols()), col_slice(out, normed, shape.value_cols()));
 }
 
 void CudaBackend::qk_norm_backward(const AttentionShape& shape, QkNorm kind, const TensorView& qkv,
@@ -85,12 +88,9 @@ void CudaBackend::qk_norm_backward(const AttentionShape& shape, QkNorm kind, con
   check_normed(shape, parts, qkv, d_qkv, rstd);
   const float* const gains[] = {list_of_floats(q_gain, parts[0].width), list_of_floats(k_gain, parts[1].width)};
   float* const d_gains[] = {list_of_floats(d_q_gain, parts[0].width), list_of_floats(d_k_gain, parts[1].width)};
-  // Gains first, from the gradient of the outputs, which then becomes that of the inputs.
   for (std::size_t i = 0; i < parts.size(); ++i) {
-    const TensorView x = parts[i].of(qkv), d = parts[i].of(d_qkv), saved = parts[i].rstd_of(rstd);
-    plain::gain_gradient(x, saved, d, d_gains[i], nullptr);
-    const Tensor means = tensor(Dtype::f32, x.rows, parts[i].parts);
-    plain::rms_norm_backward(x, gains[i], saved, d, d, false, means.view, nullptr);
+    const TensorView d = parts[i].of(d_qkv);
+    norm_rows_backward(fast(), parts[i].of(qkv), gains[i], parts[i].rstd_of(rstd), d, d, false, d_gains[i]);
   }
 }
 

@@ -12,6 +12,19 @@ namespace ng::cuda::plain {
 
 namespace {
 
+struct IdsAsList {
+  TensorView ids;
+  std::int64_t below;
+  std::int32_t* list;
+  FaultWord* fault;
+  NG_HD void operator()(std::int64_t i) const {
+    const std::int64_t id = load_integer(ids, i);
+    const bool valid = id >= 0 && id < below;
+    list[i] = valid ? static_cast<std::int32_t>(id) : -1;
+    if (!valid) note_fault(fault, i, id);
+  }
+};
+
 struct Embedding {
   TensorView table, ids, y;
   FaultWord* fault;
@@ -60,6 +73,10 @@ struct SwigluBackward {
 };
 
 }  // namespace
+
+void ids_as_list(const TensorView& ids, std::int64_t below, std::int32_t* list, FaultWord* fault, Stream stream) {
+  for_each("ids_as_list", ids.rows * ids.cols, stream, IdsAsList{ids, below, list, fault});
+}
 
 void embedding(const TensorView& table, const TensorView& ids, const TensorView& y, FaultWord* fault, Stream stream) {
   for_each("embedding", y.rows * y.cols, stream, Embedding{table, ids, y, fault});

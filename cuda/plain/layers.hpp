@@ -10,6 +10,8 @@
 
 namespace ng::cuda::plain {
 
+/// A list of ids, or -1 with a fault where one is not in [0, below); below 2^31.
+void ids_as_list(const TensorView& ids, std::int64_t below, std::int32_t* list, FaultWord* fault, Stream stream);
 void embedding(const TensorView& table, const TensorView& ids, const TensorView& y, FaultWord* fault, Stream stream);
 void embedding_backward(const TensorView& ids, const TensorView& dy, const TensorView& d_table, FaultWord* fault,
                         Stream stream);

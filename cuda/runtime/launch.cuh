@@ -34,6 +34,20 @@ void launch(const char* name, void (*kernel)(Parameters...), std::int64_t thread
   if (status != cudaSuccess) call_failed(status, name, __FILE__, __LINE__);
 }
 
+/// Runs `kernel` in `blocks` blocks of 256 threads with `shared_bytes` of dynamic shared memory each; nothing for 0.
+template <class... Parameters, class... Arguments>
+void launch_blocks(const char* name, void (*kernel)(Parameters...), std::int64_t blocks, int shared_bytes,
+                   cudaStream_t stream, const Arguments&... arguments) {
+  if (blocks <= 0) return;
+  if (blocks > 0x7fffffff)
+    throw MachineError(std::string("kernel ") + name + ": " + std::to_string(blocks) + " blocks do not fit one grid");
+  NG_CUDA_CHECK(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, shared_bytes));
+  kernel<<<static_cast<unsigned>(blocks), kThreadsPerBlock, static_cast<unsigned>(shared_bytes), stream>>>(
+      arguments...);
+  const cudaError_t status = cudaGetLastError();
+  if (status != cudaSuccess) call_failed(status, name, __FILE__, __LINE__);
+}
+
 /// Runs `kernel`, which walks over `pieces` of work by the grid, in as many blocks of 256 threads and `shared_bytes` of
 /// dynamic shared memory as the GPU holds at once, or fewer; nothing for 0 pieces.
 template <class... Parameters, class... Arguments>
