@@ -128,6 +128,7 @@ KernelBenchReport bench_cuda_kernels(const KernelBenchOptions& options, const Ke
   cuda::bench_router(bench);
   cuda::bench_outliers(bench);
   cuda::bench_estimator(bench);
+  cuda::bench_layers(bench);
   return bench.take_report();
 }
 

@@ -56,5 +56,6 @@ void bench_patches(KernelBench& bench);
 void bench_router(KernelBench& bench);
 void bench_outliers(KernelBench& bench);
 void bench_estimator(KernelBench& bench);
+void bench_layers(KernelBench& bench);
 
 }  // namespace ng::cuda
