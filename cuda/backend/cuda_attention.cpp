@@ -3,6 +3,7 @@
 // Attention and its backward.
 #include "backend/cuda_backend.hpp"
 #include "backend/view_checks.hpp"
+#include "fast/attention.hpp"
 #include "narrowgauge/base/check.hpp"
 #include "plain/attention.hpp"
 #include "runtime/device.hpp"
@@ -42,6 +43,7 @@ Buffer floats(std::int64_t count) {
 void CudaBackend::attention(const AttentionShape& shape, const TensorView& qkv, const TensorView& out,
                             const TensorView& log_sum_exp) {
   const AttentionJob job = job_of(shape, qkv, out, log_sum_exp);
+  if (fast() && fast::attention_serves(job)) return fast::attention(job, nullptr);
   const Buffer scratch = floats(out.count());
   plain::attention(job, scratch.as<float>(), nullptr);
 }
@@ -54,6 +56,7 @@ void CudaBackend::attention_backward(const AttentionShape& shape, const TensorVi
   check_real(d_qkv);
   const Buffer mean = floats(qkv.rows * shape.heads);
   const AttentionGradientJob job{job_of(shape, qkv, out, log_sum_exp), d_out, d_qkv, mean.as<float>()};
+  if (fast() && fast::attention_backward_serves(job)) return fast::attention_backward(job, nullptr);
   const Buffer scratch = floats(qkv.count());
   plain::attention_backward(job, scratch.as<float>(), nullptr);
 }

@@ -129,6 +129,7 @@ KernelBenchReport bench_cuda_kernels(const KernelBenchOptions& options, const Ke
   cuda::bench_outliers(bench);
   cuda::bench_estimator(bench);
   cuda::bench_layers(bench);
+  cuda::bench_attention(bench);
   return bench.take_report();
 }
 

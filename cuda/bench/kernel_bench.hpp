@@ -57,5 +57,6 @@ void bench_router(KernelBench& bench);
 void bench_outliers(KernelBench& bench);
 void bench_estimator(KernelBench& bench);
 void bench_layers(KernelBench& bench);
+void bench_attention(KernelBench& bench);
 
 }  // namespace ng::cuda

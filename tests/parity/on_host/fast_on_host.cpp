@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // No fast kernels without a GPU: none serves anything, so that every operation takes its plain one.
+#include "fast/attention.hpp"
 #include "fast/estimator.hpp"
 #include "fast/outliers.hpp"
 #include "fast/quantize_rows.hpp"
@@ -130,6 +131,18 @@ void combine(const RowMoves& /*moves*/, const TensorView& /*x*/, const TensorVie
 }
 void combine_backward(const RowMoves& /*moves*/, const TensorView& /*x*/, const TensorView& /*dy*/,
                       const TensorView& /*dx*/, float* /*d_weight*/, Stream /*stream*/) {
+  none();
+}
+bool attention_serves(const AttentionJob& /*job*/) {
+  return false;
+}
+void attention(const AttentionJob& /*job*/, Stream /*stream*/) {
+  none();
+}
+bool attention_backward_serves(const AttentionGradientJob& /*job*/) {
+  return false;
+}
+void attention_backward(const AttentionGradientJob& /*job*/, Stream /*stream*/) {
   none();
 }
 

@@ -69,7 +69,7 @@ class AttentionParity : public OperationParity {
 
 TEST_F(AttentionParity, LengthsAndGroups) {
   for (const Dtype dtype : {Dtype::bf16, Dtype::f32})
-    for (const std::int64_t length : {1, 63, 64, 65, 130, 200}) {
+    for (const std::int64_t length : {1, 63, 64, 65, 128, 130, 200, 300}) {
       expect({{2, length, 2, 2, 16, 16}, dtype});
       expect({{1, length, 4, 1, 8, 20}, dtype});
     }
