@@ -19,21 +19,17 @@ QuantizedTensor CudaQuantizer::quantize(const StepContext& context, const Tensor
   return plan.result();
 }
 
-void dequantize(const QuantizedTensor& q, const TensorView& out, KernelChoice choice) {
-  NG_CHECK_EQ(out.rows, q.rows);
-  NG_CHECK_EQ(out.cols, q.cols);
+DequantizeJob describe_dequantize(const QuantizedTensor& q, Buffer& extents) {
   const bool row_form = q.orientation == Orientation::row;
-  const std::vector<GroupExtent> extents =
-      group_extents(q.groups, row_form ? q.rows : q.cols, row_form ? q.spec.tile_rows : q.spec.tile_cols);
-  const Buffer groups = allocate(extents.size() * sizeof(GroupExtent));
-  copy_to_device(groups.data.get(), extents.data(), extents.size() * sizeof(GroupExtent));
+  extents =
+      to_device(group_extents(q.groups, row_form ? q.rows : q.cols, row_form ? q.spec.tile_rows : q.spec.tile_cols));
   DequantizeJob job;
   job.spec = q.spec;
   job.orientation = q.orientation;
   job.storage = q.storage;
   job.rows = q.rows;
   job.cols = q.cols;
-  job.groups = groups.as<GroupExtent>();
+  job.groups = extents.as<GroupExtent>();
   job.group_count = q.groups.count();
   job.codes = q.codes.as<std::uint8_t>();
   job.row_bytes = q.row_bytes;
@@ -41,6 +37,14 @@ void dequantize(const QuantizedTensor& q, const TensorView& out, KernelChoice ch
   job.scale_cols = q.scale_cols;
   job.tensor_scales = q.has_tensor_scale() ? q.tensor_scales.as<float>() : nullptr;
   job.tensor_amaxes = q.tensor_amaxes.data != nullptr ? q.tensor_amaxes.as<float>() : nullptr;
+  return job;
+}
+
+void dequantize(const QuantizedTensor& q, const TensorView& out, KernelChoice choice) {
+  NG_CHECK_EQ(out.rows, q.rows);
+  NG_CHECK_EQ(out.cols, q.cols);
+  Buffer extents;
+  DequantizeJob job = describe_dequantize(q, extents);
   job.out = out.data;
   job.out_stride = out.stride;
   if (choice == KernelChoice::fastest && fast::serves_dequantize(job))

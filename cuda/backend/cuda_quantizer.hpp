@@ -9,6 +9,9 @@
 
 namespace ng::cuda {
 
+/// A quantized tensor as kernels read it; `out` stays empty. Its group extents are in `extents`, device memory.
+[[nodiscard]] DequantizeJob describe_dequantize(const QuantizedTensor& q, Buffer& extents);
+
 /// As Backend::dequantize: decoded values as quantized, rounded once to out's dtype (f32 or bf16).
 void dequantize(const QuantizedTensor& q, const TensorView& out, KernelChoice choice = KernelChoice::fastest);
 

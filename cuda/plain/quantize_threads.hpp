@@ -212,24 +212,32 @@ NG_HD void encode_thread(const QuantizeJob& job, std::int64_t thread) {
 
 // ---- decode: one thread per element as quantized.
 
-NG_HD float decoded_element(const DequantizeJob& job, std::int64_t row, std::int64_t col) {
+/// The scale of an element's tile, 1 without scales, and its group.
+struct ElementScale {
+  float scale;
+  std::int64_t group;
+};
+NG_HD ElementScale element_scale(const DequantizeJob& job, std::int64_t row, std::int64_t col) {
   const bool row_form = job.orientation == Orientation::row;
   const std::int64_t g = group_of_row(job.groups, job.group_count, row_form ? row : col);
-  float scale = 1.0f;
-  if (job.spec.scale_format != ScaleFormat::none) {
-    const GroupExtent& group = job.groups[g];
-    std::int64_t i = job.spec.tile_rows == 0 ? 0 : (row_form ? row - group.begin : row) / job.spec.tile_rows;
-    std::int64_t j = job.spec.tile_cols == 0 ? 0 : (row_form ? col : col - group.begin) / job.spec.tile_cols;
-    (row_form ? i : j) += group.first_tile;
-    const std::int64_t at = i * job.scale_cols + j;
-    scale = job.spec.scale_format == ScaleFormat::f32
-                ? static_cast<const float*>(job.scales)[at]
-                : stored_scale_value(job.spec.scale_format, static_cast<const std::uint8_t*>(job.scales)[at]);
-  }
+  if (job.spec.scale_format == ScaleFormat::none) return {1.0f, g};
+  const GroupExtent& group = job.groups[g];
+  std::int64_t i = job.spec.tile_rows == 0 ? 0 : (row_form ? row - group.begin : row) / job.spec.tile_rows;
+  std::int64_t j = job.spec.tile_cols == 0 ? 0 : (row_form ? col : col - group.begin) / job.spec.tile_cols;
+  (row_form ? i : j) += group.first_tile;
+  const std::int64_t at = i * job.scale_cols + j;
+  return {job.spec.scale_format == ScaleFormat::f32
+              ? static_cast<const float*>(job.scales)[at]
+              : stored_scale_value(job.spec.scale_format, static_cast<const std::uint8_t*>(job.scales)[at]),
+          g};
+}
+
+NG_HD float decoded_element(const DequantizeJob& job, std::int64_t row, std::int64_t col) {
+  const auto [scale, group] = element_scale(job, row, col);
   const std::uint32_t code = load_code(job.codes + row * job.row_bytes, job.storage, static_cast<std::size_t>(col));
   if (job.spec.decode == DecodeOrder::te)
-    return decoded_product(decode(job.spec.element, code), te_decode_factor(scale, job.tensor_amaxes[g]));
-  const float tensor = job.tensor_scales != nullptr ? job.tensor_scales[g] : 1.0f;
+    return decoded_product(decode(job.spec.element, code), te_decode_factor(scale, job.tensor_amaxes[group]));
+  const float tensor = job.tensor_scales != nullptr ? job.tensor_scales[group] : 1.0f;
   return decode_scaled(job.spec, scale, tensor, code);
 }
 

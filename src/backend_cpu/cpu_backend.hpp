@@ -139,7 +139,7 @@ class CpuBackend final : public Backend {
 
   // cpu_measure.cpp, cpu_measure_scales.cpp; `measured`: rows of the original that are no padding
   std::vector<float> decoded_in_original_axes(const QuantizedTensor& q) const;
-  std::vector<float> tile_limits(const QuantizedTensor& q, float largest) const;
+  std::vector<float> tile_limits(const QuantizedTensor& q) const;
   void measure_scales(const QuantizationEvent& event, const std::vector<std::uint8_t>& measured, bool list,
                       Measurement& result) const;
   void measure_scale_gap(const QuantizedTensor& columns, const QuantizedTensor& rows,

@@ -6,14 +6,13 @@
 // rounding, so that neither their order nor the cut into micro-batches matters. Scales, gaps and transposes are in
 // cpu_measure_scales.cpp, products in cpu_measure_product.cpp.
 #include <algorithm>
-#include <cmath>
 #include <optional>
 #include <vector>
 
 #include "cpu_backend.hpp"
 #include "narrowgauge/base/check.hpp"
-#include "narrowgauge/numerics/scale_rule.hpp"
 #include "narrowgauge/numerics/summation_order.hpp"
+#include "narrowgauge/quantize/measure_terms.hpp"
 
 namespace ng::cpu {
 
@@ -21,33 +20,37 @@ namespace {
 
 /// Sums over the elements of a row.
 struct RowSums {
-  double error2 = 0, square = 0, decoded2 = 0, product = 0, signed_error = 0, absolute = 0;
-  double double_error2 = 0, double_total2 = 0, single_total2 = 0;
-  std::int64_t nonzero = 0, underflow = 0, saturated = 0, changed = 0;
-  float max_abs = 0, max_rel = 0;
+  ErrorTerms errors;
+  DoubleTerms twice;
 };
 
-constexpr double RowSums::*kRowSums[] = {
-    &RowSums::error2,        &RowSums::square,        &RowSums::decoded2,
-    &RowSums::product,       &RowSums::signed_error,  &RowSums::absolute,
-    &RowSums::double_error2, &RowSums::double_total2, &RowSums::single_total2,
-};
-
-/// The leaves of a row as one, by the tree; `leaves` is overwritten.
-RowSums row_total(std::vector<RowSums>& leaves, std::vector<double>& scratch) {
-  RowSums total;
+/// The sum that `term` reads of each leaf, by the tree.
+template <class Term>
+double tree_of(const std::vector<RowSums>& leaves, std::vector<double>& scratch, const Term& term) {
   scratch.resize(leaves.size());
-  for (double RowSums::*sum : kRowSums) {
-    for (std::size_t i = 0; i < leaves.size(); ++i) scratch[i] = leaves[i].*sum;
-    total.*sum = reduce_tree(scratch.data(), scratch.size());
-  }
+  for (std::size_t i = 0; i < leaves.size(); ++i) scratch[i] = term(leaves[i]);
+  return reduce_tree(scratch.data(), scratch.size());
+}
+
+constexpr double ErrorTerms::*kErrorSums[] = {&ErrorTerms::error2,       &ErrorTerms::square,
+                                              &ErrorTerms::decoded2,     &ErrorTerms::product,
+                                              &ErrorTerms::signed_error, &ErrorTerms::absolute};
+constexpr double DoubleTerms::*kDoubleSums[] = {&DoubleTerms::error2, &DoubleTerms::total2};
+
+/// The leaves of a row as one.
+RowSums row_total(const std::vector<RowSums>& leaves, std::vector<double>& scratch) {
+  RowSums total;
+  for (double ErrorTerms::*sum : kErrorSums)
+    total.errors.*sum = tree_of(leaves, scratch, [&](const RowSums& leaf) { return leaf.errors.*sum; });
+  for (double DoubleTerms::*sum : kDoubleSums)
+    total.twice.*sum = tree_of(leaves, scratch, [&](const RowSums& leaf) { return leaf.twice.*sum; });
   for (const RowSums& leaf : leaves) {
-    total.nonzero += leaf.nonzero;
-    total.underflow += leaf.underflow;
-    total.saturated += leaf.saturated;
-    total.changed += leaf.changed;
-    total.max_abs = std::max(total.max_abs, leaf.max_abs);
-    total.max_rel = std::max(total.max_rel, leaf.max_rel);
+    total.errors.nonzero += leaf.errors.nonzero;
+    total.errors.underflow += leaf.errors.underflow;
+    total.errors.saturated += leaf.errors.saturated;
+    total.errors.max_abs = std::max(total.errors.max_abs, leaf.errors.max_abs);
+    total.errors.max_rel = std::max(total.errors.max_rel, leaf.errors.max_rel);
+    total.twice.changed += leaf.twice.changed;
   }
   return total;
 }
@@ -77,8 +80,7 @@ std::vector<std::uint8_t> measured_rows(const QuantizationEvent& event) {
     const std::int64_t end = event.groups.end(g, x.rows);
     for (std::int64_t first = event.groups.begin(g, x.rows); first < end; first += size) {
       const std::int64_t last = std::min(end, first + size);
-      const bool real = std::any_of(place.row_ids + first, place.row_ids + last,
-                                    [&](std::int64_t id) { return !is_padding_row(place, id); });
+      const bool real = holds_real_row(place.row_ids, place.rows, first, last);
       std::fill(measured.begin() + first, measured.begin() + last, static_cast<std::uint8_t>(real));
     }
   }
@@ -121,9 +123,9 @@ Measurement CpuBackend::measure(const QuantizationEvent& event, const MeasureReq
   }
 
   // The largest value that a tile can hold, times its scale: beside each decoded value for the saturation count.
-  const float largest = scale_detail::largest_value(q.spec.element);
   std::vector<float> limit;
-  if (q.spec.scale_format != ScaleFormat::none) limit = tile_limits(q, largest);
+  if (q.spec.scale_format != ScaleFormat::none) limit = tile_limits(q);
+  const float one_limit = block_limit(q.spec, 1.0f, 1.0f, 1.0f);
 
   const std::int64_t leaves_per_row = static_cast<std::int64_t>(summation_leaves(static_cast<std::size_t>(cols)));
   const std::vector<std::uint8_t> measured = measured_rows(event);
@@ -138,38 +140,17 @@ Measurement CpuBackend::measure(const QuantizationEvent& event, const MeasureReq
     const float* back = decoded.data() + r * cols;
     std::vector<RowSums> leaves(static_cast<std::size_t>(leaves_per_row));
     for (std::int64_t l = 0; l < leaves_per_row; ++l) {
-      RowSums& leaf = leaves[static_cast<std::size_t>(l)];
-      const std::int64_t end = std::min(cols, (l + 1) * static_cast<std::int64_t>(kSummationLeaf));
-      for (std::int64_t c = l * static_cast<std::int64_t>(kSummationLeaf); c < end; ++c) {
-        const double value = values[c];
-        const double got = back[c];
-        const double error = got - value;
-        const double magnitude = std::fabs(value);
-        leaf.error2 += error * error;
-        leaf.square += value * value;
-        leaf.decoded2 += got * got;
-        leaf.product += got * value;
-        leaf.signed_error += value < 0 ? -error : value > 0 ? error : 0.0;
-        leaf.absolute += magnitude;
-        const float absolute_error = static_cast<float>(std::fabs(error));
-        leaf.max_abs = std::max(leaf.max_abs, absolute_error);
-        if (value != 0) {
-          ++leaf.nonzero;
-          leaf.underflow += got == 0 ? 1 : 0;
-          leaf.max_rel = std::max(leaf.max_rel, static_cast<float>(std::fabs(error) / magnitude));
-        }
-        if (!limit.empty())
-          leaf.saturated += magnitude > static_cast<double>(limit[static_cast<std::size_t>(r * cols + c)]) ? 1 : 0;
-        else
-          leaf.saturated += magnitude > static_cast<double>(largest) ? 1 : 0;
-        if (!twice.empty()) {
-          const double second = twice[static_cast<std::size_t>(r * cols + c)];
-          leaf.double_error2 += (second - got) * (second - got);
-          leaf.double_total2 += (second - value) * (second - value);
-          leaf.single_total2 += error * error;
-          leaf.changed += second != got ? 1 : 0;
-        }
-      }
+      const std::int64_t begin = l * static_cast<std::int64_t>(kSummationLeaf);
+      const std::int64_t end = std::min(cols, begin + static_cast<std::int64_t>(kSummationLeaf));
+      ErrorTerms errors;
+      const float* limits = limit.empty() ? nullptr : limit.data() + r * cols;
+      for (std::int64_t c = begin; c < end; ++c)
+        errors.add(values[c], back[c], limits == nullptr ? one_limit : limits[c]);
+      DoubleTerms doubled;
+      if (!twice.empty())
+        for (std::int64_t c = begin; c < end; ++c)
+          doubled.add(values[c], back[c], twice[static_cast<std::size_t>(r * cols + c)]);
+      leaves[static_cast<std::size_t>(l)] = {errors, doubled};
     }
     std::vector<double> scratch;
     row_sums[static_cast<std::size_t>(i)] = row_total(leaves, scratch);
@@ -179,22 +160,23 @@ Measurement CpuBackend::measure(const QuantizationEvent& event, const MeasureReq
   MeasureSums& sums = result.sums;
   sums.count = static_cast<double>(listed * cols);
   for (const RowSums& row : row_sums) {
-    sums.error2 += row.error2;
-    sums.square += row.square;
-    sums.decoded2 += row.decoded2;
-    sums.product += row.product;
-    sums.signed_error += row.signed_error;
-    sums.absolute += row.absolute;
-    sums.nonzero += static_cast<double>(row.nonzero);
-    sums.underflow += static_cast<double>(row.underflow);
-    sums.saturated += static_cast<double>(row.saturated);
-    sums.max_abs_error = std::max(sums.max_abs_error, static_cast<double>(row.max_abs));
-    sums.max_rel_error = std::max(sums.max_rel_error, static_cast<double>(row.max_rel));
+    const ErrorTerms& errors = row.errors;
+    sums.error2 += errors.error2;
+    sums.square += errors.square;
+    sums.decoded2 += errors.decoded2;
+    sums.product += errors.product;
+    sums.signed_error += errors.signed_error;
+    sums.absolute += errors.absolute;
+    sums.nonzero += static_cast<double>(errors.nonzero);
+    sums.underflow += static_cast<double>(errors.underflow);
+    sums.saturated += static_cast<double>(errors.saturated);
+    sums.max_abs_error = std::max(sums.max_abs_error, static_cast<double>(errors.max_abs));
+    sums.max_rel_error = std::max(sums.max_rel_error, static_cast<double>(errors.max_rel));
     if (twice.empty()) continue;
-    sums.double_error2 += row.double_error2;
-    sums.double_total2 += row.double_total2;
-    sums.single_total2 += row.single_total2;
-    sums.double_changed += static_cast<double>(row.changed);
+    sums.double_error2 += row.twice.error2;
+    sums.double_total2 += row.twice.total2;
+    sums.single_total2 += errors.error2;
+    sums.double_changed += static_cast<double>(row.twice.changed);
   }
   measure_scales(event, measured, request.scales, result);
   if (along_rows && request.scale_gap) measure_scale_gap(q, *along_rows, measured, sums);

@@ -8,17 +8,13 @@
 
 #include "cpu_backend.hpp"
 #include "cpu_decode.hpp"
-#include "narrowgauge/numerics/scale_rule.hpp"
 #include "narrowgauge/numerics/summation_order.hpp"
+#include "narrowgauge/quantize/measure_terms.hpp"
 #include "narrowgauge/quantize/transpose.hpp"
 
 namespace ng::cpu {
 
 namespace {
-
-bool has_log(float scale) {
-  return scale > 0.0f && std::isfinite(scale);
-}
 
 /// Whether rows [first, last) hold a measured one.
 bool any_measured(const std::vector<std::uint8_t>& measured, std::int64_t first, std::int64_t last) {
@@ -30,25 +26,15 @@ std::uint8_t stored_code(const QuantizedTensor& q, std::int64_t row, std::int64_
       load_code(q.codes.as<std::uint8_t>() + row * q.row_bytes, q.storage, static_cast<std::size_t>(col)));
 }
 
-/// Power-of-two scales and codes that keep their format under a shift: what a scaling-aware transpose is made for.
-bool can_be_transposed(const QuantizerSpec& spec) {
-  const bool powers = spec.scale_format == ScaleFormat::e8m0 ||
-                      (spec.scale_format == ScaleFormat::f32 &&
-                       (spec.rule == ScaleRule::absmax_pow2 || spec.rule == ScaleRule::msamp_pow2));
-  return powers && spec.tile_rows == 1 && spec.tile_cols > 0 && bit_count(spec.element) <= 8 &&
-         spec.element.exponent_bits > 0 && spec.element_id != FormatId::int8;
-}
-
 }  // namespace
 
 /// Per element of the original: largest element value times the tile's decode scale and the tensor's.
-std::vector<float> CpuBackend::tile_limits(const QuantizedTensor& q, float largest) const {
+std::vector<float> CpuBackend::tile_limits(const QuantizedTensor& q) const {
   const bool row_form = q.orientation == Orientation::row;
   std::vector<float> limits(static_cast<std::size_t>(q.rows * q.cols));
   for_each_tile(q, [&](const ScaledTile& tile) {
-    const float limit = q.spec.decode == DecodeOrder::te
-                            ? mul_rn(largest, te_decode_factor(tile.scale, q.tensor_amaxes.as<float>()[tile.group]))
-                            : mul_rn(mul_rn(largest, tile.scale), tile.tensor_scale);
+    const float amax = q.spec.decode == DecodeOrder::te ? q.tensor_amaxes.as<float>()[tile.group] : 0.0f;
+    const float limit = block_limit(q.spec, tile.scale, tile.tensor_scale, amax);
     for (std::int64_t r = tile.row0; r < tile.row1; ++r)
       for (std::int64_t c = tile.col0; c < tile.col1; ++c)
         limits[static_cast<std::size_t>(row_form ? r * q.cols + c : c * q.rows + r)] = limit;
@@ -65,14 +51,14 @@ void CpuBackend::measure_scales(const QuantizationEvent& event, const std::vecto
   const Placement& at = event.original.placement;
   const bool row_form = q.orientation == Orientation::row;
   MeasureSums& sums = result.sums;
+  float smallest = 0, largest = 0;
   for_each_tile(q, [&](const ScaledTile& tile) {
     const std::int64_t row0 = row_form ? tile.row0 : tile.col0, row1 = row_form ? tile.row1 : tile.col1;
     if (!any_measured(measured, row0, row1)) return;
     if (has_log(tile.scale)) {
-      const double log = std::log2(static_cast<double>(tile.scale));
-      sums.scale_log2_min = sums.scale_count == 0 ? log : std::min(sums.scale_log2_min, log);
-      sums.scale_log2_max = sums.scale_count == 0 ? log : std::max(sums.scale_log2_max, log);
-      sums.scale_log2_sum += log;
+      smallest = sums.scale_count == 0 ? tile.scale : std::min(smallest, tile.scale);
+      largest = std::max(largest, tile.scale);
+      sums.scale_log2_sum += log2_rn(static_cast<double>(tile.scale));
       sums.scale_count += 1;
     }
     if (!list) return;
@@ -80,6 +66,9 @@ void CpuBackend::measure_scales(const QuantizationEvent& event, const std::vecto
     const bool together = at.row_ids == nullptr || row1 - row0 == 1;
     result.scales.push_back({together ? logical_row(at, row0) * at.cols + col0 : -1, tile.scale});
   });
+  if (sums.scale_count == 0) return;
+  sums.scale_log2_min = log2_rn(static_cast<double>(smallest));
+  sums.scale_log2_max = log2_rn(static_cast<double>(largest));
 }
 
 /// Over measured elements whose scales are finite and not zero in both; decode scales, that of the tensor included.
@@ -90,8 +79,7 @@ void CpuBackend::measure_scale_gap(const QuantizedTensor& columns, const Quantiz
     std::vector<double> logs(static_cast<std::size_t>(height * width), std::nan(""));
     const bool row_form = q.orientation == Orientation::row;
     for_each_tile(q, [&](const ScaledTile& tile) {
-      if (!has_log(tile.scale) || !has_log(tile.tensor_scale)) return;
-      const double log = std::log2(static_cast<double>(tile.scale)) + std::log2(static_cast<double>(tile.tensor_scale));
+      const double log = scale_log(tile.scale, tile.tensor_scale);
       for (std::int64_t r = tile.row0; r < tile.row1; ++r)
         for (std::int64_t c = tile.col0; c < tile.col1; ++c)
           logs[static_cast<std::size_t>(row_form ? r * width + c : c * width + r)] = log;
@@ -106,7 +94,7 @@ void CpuBackend::measure_scale_gap(const QuantizedTensor& columns, const Quantiz
     leaves.assign(summation_leaves(static_cast<std::size_t>(width)), 0.0);
     for (std::int64_t c = 0; c < width; ++c) {
       const auto i = static_cast<std::size_t>(r * width + c);
-      const double gap = std::fabs(along_rows[i] - along_columns[i]);
+      const double gap = scale_gap(along_rows[i], along_columns[i]);
       if (std::isnan(gap)) continue;
       leaves[static_cast<std::size_t>(c) / kSummationLeaf] += gap;
       sums.gap_count += 1;
