@@ -15,9 +15,6 @@ namespace {
 }
 }  // namespace
 
-Measurement CudaBackend::measure(const QuantizationEvent& event, const MeasureRequest& request) {
-  not_yet("measure");
-}
 std::vector<ProductElement> CudaBackend::measure_product(const ProductEvent& event) {
   not_yet("measure_product");
 }

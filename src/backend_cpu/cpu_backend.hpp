@@ -2,11 +2,10 @@
 //
 // The CPU backend: every operation of the interface as loops over rows, cut into fixed pieces for the threads.
 // Contracts are in narrowgauge/backend/backend.hpp; here is only who holds what. Bodies: cpu_backend.cpp (memory, cast,
-// add), cpu_forms.cpp (quantization), cpu_products.cpp, cpu_tensor_core.cpp, cpu_layers.cpp, cpu_heads.cpp, cpu_attention.cpp,
-// cpu_router.cpp, cpu_routing.cpp, cpu_optimizer.cpp.
+// add), cpu_forms.cpp (quantization), cpu_products.cpp, cpu_tensor_core.cpp, cpu_layers.cpp, cpu_heads.cpp,
+// cpu_attention.cpp, cpu_router.cpp, cpu_routing.cpp, cpu_optimizer.cpp.
 #pragma once
 
-#include <functional>
 #include <string>
 #include <vector>
 
@@ -102,12 +101,6 @@ class CpuBackend final : public Backend {
     std::vector<float> copy;
   };
   struct FloatOperand;
-  /// Rows [row0, row1) and columns [col0, col1) of a quantized matrix, in its axes, that share a scale.
-  struct ScaledTile {
-    std::int64_t row0, row1, col0, col1, group;
-    float scale, tensor_scale;
-  };
-  using TileVisitor = std::function<void(const ScaledTile&)>;
 
   // cpu_quantize.cpp; `amax`: nullptr, or the tensor's amax of each group (or one for all)
   QuantizedTensor quantize_source(const StepContext& context, const TensorView& x, const RowGroups& groups,
@@ -147,7 +140,6 @@ class CpuBackend final : public Backend {
   void measure_transposes(const QuantizedTensor& q, const std::vector<float>& decoded,
                           const std::vector<std::uint8_t>& measured, MeasureSums& sums) const;
   std::vector<std::int64_t> code_counts(const QuantizedTensor& q, const std::vector<std::uint8_t>& measured) const;
-  void for_each_tile(const QuantizedTensor& q, const TileVisitor& visit) const;
 
   // cpu_measure_product.cpp
   struct SampledOperand;

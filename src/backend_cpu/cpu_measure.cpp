@@ -32,9 +32,8 @@ double tree_of(const std::vector<RowSums>& leaves, std::vector<double>& scratch,
   return reduce_tree(scratch.data(), scratch.size());
 }
 
-constexpr double ErrorTerms::*kErrorSums[] = {&ErrorTerms::error2,       &ErrorTerms::square,
-                                              &ErrorTerms::decoded2,     &ErrorTerms::product,
-                                              &ErrorTerms::signed_error, &ErrorTerms::absolute};
+constexpr double ErrorTerms::*kErrorSums[] = {&ErrorTerms::error2,  &ErrorTerms::square,       &ErrorTerms::decoded2,
+                                              &ErrorTerms::product, &ErrorTerms::signed_error, &ErrorTerms::absolute};
 constexpr double DoubleTerms::*kDoubleSums[] = {&DoubleTerms::error2, &DoubleTerms::total2};
 
 /// The leaves of a row as one.

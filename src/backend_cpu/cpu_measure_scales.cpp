@@ -8,6 +8,7 @@
 
 #include "cpu_backend.hpp"
 #include "cpu_decode.hpp"
+#include "narrowgauge/backend/scaled_tiles.hpp"
 #include "narrowgauge/numerics/summation_order.hpp"
 #include "narrowgauge/quantize/measure_terms.hpp"
 #include "narrowgauge/quantize/transpose.hpp"
@@ -16,9 +17,10 @@ namespace ng::cpu {
 
 namespace {
 
-/// Whether rows [first, last) hold a measured one.
-bool any_measured(const std::vector<std::uint8_t>& measured, std::int64_t first, std::int64_t last) {
-  return std::find(measured.begin() + first, measured.begin() + last, std::uint8_t{1}) != measured.begin() + last;
+/// Calls visit(ScaledTile) for every tile.
+template <class Visit>
+void for_each_tile(const QuantizedTensor& q, const Visit& visit) {
+  ng::for_each_tile(q, q.scales.data.get(), q.has_tensor_scale() ? q.tensor_scales.as<float>() : nullptr, visit);
 }
 
 std::uint8_t stored_code(const QuantizedTensor& q, std::int64_t row, std::int64_t col) {
@@ -48,23 +50,16 @@ void CpuBackend::measure_scales(const QuantizationEvent& event, const std::vecto
                                 Measurement& result) const {
   const QuantizedTensor& q = event.quantized;
   if (q.spec.scale_format == ScaleFormat::none) return;
-  const Placement& at = event.original.placement;
-  const bool row_form = q.orientation == Orientation::row;
   MeasureSums& sums = result.sums;
   float smallest = 0, largest = 0;
-  for_each_tile(q, [&](const ScaledTile& tile) {
-    const std::int64_t row0 = row_form ? tile.row0 : tile.col0, row1 = row_form ? tile.row1 : tile.col1;
-    if (!any_measured(measured, row0, row1)) return;
+  for_each_measured_tile(q, q.scales.data.get(), measured, [&](const ScaledTile& tile) {
     if (has_log(tile.scale)) {
       smallest = sums.scale_count == 0 ? tile.scale : std::min(smallest, tile.scale);
       largest = std::max(largest, tile.scale);
       sums.scale_log2_sum += log2_rn(static_cast<double>(tile.scale));
       sums.scale_count += 1;
     }
-    if (!list) return;
-    const std::int64_t col0 = at.col0 + (row_form ? tile.col0 : tile.row0);
-    const bool together = at.row_ids == nullptr || row1 - row0 == 1;
-    result.scales.push_back({together ? logical_row(at, row0) * at.cols + col0 : -1, tile.scale});
+    if (list) result.scales.push_back(placed_scale(q, tile, event.original.placement));
   });
   if (sums.scale_count == 0) return;
   sums.scale_log2_min = log2_rn(static_cast<double>(smallest));
@@ -171,34 +166,6 @@ std::vector<std::int64_t> CpuBackend::code_counts(const QuantizedTensor& q,
         ++counts[load_code(row, q.storage, static_cast<std::size_t>(c))];
   }
   return counts;
-}
-
-/// Calls visit for every tile, in the axes of the quantized matrix.
-void CpuBackend::for_each_tile(const QuantizedTensor& q, const TileVisitor& visit) const {
-  const bool row_form = q.orientation == Orientation::row;
-  const std::int64_t original_rows = row_form ? q.rows : q.cols;
-  for (std::int64_t g = 0; g < q.groups.count(); ++g) {
-    const std::int64_t begin = q.groups.begin(g, original_rows);
-    const std::int64_t end = q.groups.end(g, original_rows);
-    const std::int64_t offset = q.tile_offsets[static_cast<std::size_t>(g)];
-    const float tensor = q.has_tensor_scale() ? q.tensor_scales.as<float>()[g] : 1.0f;
-    const std::int64_t row0 = row_form ? begin : 0;
-    const std::int64_t rows = row_form ? end - begin : q.rows;
-    const std::int64_t col0 = row_form ? 0 : begin;
-    const std::int64_t cols = row_form ? q.cols : end - begin;
-    const std::int64_t height = q.spec.tile_rows == 0 ? std::max<std::int64_t>(rows, 1) : q.spec.tile_rows;
-    const std::int64_t width = q.spec.tile_cols == 0 ? std::max<std::int64_t>(cols, 1) : q.spec.tile_cols;
-    for (std::int64_t i = 0; i * height < rows; ++i) {
-      for (std::int64_t j = 0; j * width < cols; ++j) {
-        const std::int64_t at = (i + (row_form ? offset : 0)) * q.scale_cols + j + (row_form ? 0 : offset);
-        const float scale = q.spec.scale_format == ScaleFormat::f32
-                                ? q.scales.as<float>()[at]
-                                : stored_scale_value(q.spec.scale_format, q.scales.as<std::uint8_t>()[at]);
-        visit({row0 + i * height, row0 + std::min(rows, (i + 1) * height), col0 + j * width,
-               col0 + std::min(cols, (j + 1) * width), g, scale, tensor});
-      }
-    }
-  }
 }
 
 }  // namespace ng::cpu
