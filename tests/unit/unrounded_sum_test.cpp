@@ -12,6 +12,8 @@
 #include <random>
 #include <vector>
 
+#include "narrowgauge/numerics/sum_limbs.hpp"
+
 namespace ng {
 namespace {
 
@@ -106,6 +108,30 @@ TEST(UnroundedSum, SpecialsFollowIeee) {
   UnroundedSum nan = std::nan("");
   EXPECT_TRUE(std::isnan(nan.value()));
   EXPECT_FALSE(std::signbit(UnroundedSum(-0.0).value()));
+}
+
+// The form that many threads add to: parts of a sum, word by word.
+TEST(UnroundedSum, LimbsAreTheSameSum) {
+  std::mt19937_64 engine(3);
+  for (int trial = 0; trial < 50; ++trial) {
+    SumLimbs parts[3] = {};
+    UnroundedSum expected;
+    for (int i = 0; i < 2000; ++i) {
+      const auto bits = static_cast<std::uint64_t>(engine());
+      const std::uint64_t exponent = (bits >> 52 & 0x7ff) % (1023 + 512);  // below 2^512
+      const double term = std::bit_cast<double>((bits & 0x800fffffffffffffull) | exponent << 52);
+      expected += term;
+      parts[engine() % 3].add(term);
+    }
+    const double specials[] = {-0.0, 0x1p-1074, std::nan(""), HUGE_VAL, -HUGE_VAL};
+    for (int i = 0; i < trial % 5 * 3; ++i) {
+      expected += specials[i % 5];
+      parts[i % 3].add(specials[i % 5]);
+    }
+    for (int w = 0; w < SumLimbs::kWords; ++w) parts[0].word[w] += parts[1].word[w] + parts[2].word[w];
+    const UnroundedSum sum = unrounded(parts[0]);
+    EXPECT_EQ(std::memcmp(&sum, &expected, sizeof sum), 0) << trial;
+  }
 }
 
 }  // namespace

@@ -89,8 +89,7 @@ std::vector<NamedSpec> measured_specs() {
       add("clamped", clamped);
       clamped = preset("mxfp4");
       clamped.outlier = OutlierSpec{0.95, scope, residual};
-      clamped.hadamard =
-          HadamardSpec{16, HadamardSigns::te_fixed, HadamardOrder::butterfly, HadamardResult::bf16};
+      clamped.hadamard = HadamardSpec{16, HadamardSigns::te_fixed, HadamardOrder::butterfly, HadamardResult::bf16};
       add("clamped and transformed", clamped);
     }
   return list;
@@ -128,7 +127,8 @@ Outputs measured(Backend& b, const QuantizerSpec& spec, Orientation orientation,
   return out;
 }
 
-constexpr Shape kShapes[] = {{80, 96, false, false}, {77, 301, true, false}, {96, 520, true, true}, {64, 64, false, true}};
+constexpr Shape kShapes[] = {
+    {80, 96, false, false}, {77, 301, true, false}, {96, 520, true, true}, {64, 64, false, true}};
 
 TEST_F(OperationParity, MeasureErrors) {
   std::uint32_t seed = 0;
@@ -173,8 +173,9 @@ TEST_F(OperationParity, MeasureShapes) {
   const QuantizerSpec row = preset("mxfp8_e4m3");
   for (const char* name : {"mxfp4", "mxfp8_e4m3", "nvfp4", "fp8_tensor", "fp4_token"})
     for (const Orientation orientation : {Orientation::row, Orientation::column})
-      for (const Shape& shape : {Shape{5, 8500, false, false}, Shape{160, 2816, true, false}, Shape{3, 9000, false, true},
-                                 Shape{0, 64, false, false}, Shape{64, 0, false, false}, Shape{1, 1, false, false}}) {
+      for (const Shape& shape :
+           {Shape{5, 8500, false, false}, Shape{160, 2816, true, false}, Shape{3, 9000, false, true},
+            Shape{0, 64, false, false}, Shape{64, 0, false, false}, Shape{1, 1, false, false}}) {
         const MeasureRequest request{.row_spec = orientation == Orientation::column ? &row : nullptr,
                                      .double_quantization = true,
                                      .scale_gap = true,
