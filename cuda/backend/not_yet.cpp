@@ -15,8 +15,5 @@ namespace {
 }
 }  // namespace
 
-std::vector<ProductElement> CudaBackend::measure_product(const ProductEvent& event) {
-  not_yet("measure_product");
-}
 
 }  // namespace ng::cuda

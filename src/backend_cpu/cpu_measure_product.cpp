@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "cpu_backend.hpp"
+#include "narrowgauge/backend/product_samples.hpp"
 #include "narrowgauge/base/check.hpp"
 
 namespace ng::cpu {
@@ -39,8 +40,7 @@ CpuBackend::SampledOperand CpuBackend::sampled_operand(const StepContext& contex
     if (q.has_tensor_scale()) operand.tensor_scales = q.tensor_scales.as<float>();
     return operand;
   }
-  const TensorView& x = version == OperandVersion::quantized ? form.plain.view : form.original.view;
-  NG_CHECK(x.data != nullptr, "a product is looked at whose operands have lost their originals");
+  const TensorView& x = version == OperandVersion::quantized ? form.plain.view : original_of(form);
   QuantizerSpec spec;
   const bool transforms = version == OperandVersion::transformed && form.kind == OperandKind::quantized;
   if (transforms) spec.hadamard = form.quantized->spec.hadamard;
@@ -80,29 +80,10 @@ void CpuBackend::grouped_matmul(const StepContext& context, const Product& produ
 }
 
 std::vector<ProductElement> CpuBackend::measure_product(const ProductEvent& event) {
-  const bool wgrad = event.gemm == Gemm::wgrad;
+  // 1. Which elements.
   const TensorView& out = event.out;
-  const Placement& place = out.placement;
-
-  // 1. Which elements: rows of the view whose logical row is sampled.
-  const std::vector<std::int64_t> wanted = sampled_indices(wgrad ? out.rows : place.rows, kSampledRows);
-  const std::vector<std::int64_t> columns = sampled_indices(out.cols, kSampledColumns);
-  struct Row {
-    std::int64_t row, logical, group, sample;
-  };
-  std::vector<Row> rows;
-  const RowGroups& groups = event.groups;
-  for (std::int64_t g = 0; g < groups.count(); ++g) {
-    const std::int64_t height = wgrad ? out.rows / groups.count() : 0;
-    const std::int64_t first = wgrad ? g * height : groups.begin(g, out.rows);
-    const std::int64_t last = wgrad ? first + height : groups.end(g, out.rows);
-    for (std::int64_t r = first; r < last; ++r) {
-      const std::int64_t logical = wgrad ? r : logical_row(place, r);
-      const auto found = std::lower_bound(wanted.begin(), wanted.end(), logical);
-      if (found != wanted.end() && *found == logical) rows.push_back({r, logical, g, found - wanted.begin()});
-    }
-  }
-  if (rows.empty()) return {};
+  const ProductSamples samples = product_samples(event, out.placement.row_ids);
+  if (samples.rows.empty()) return {};
 
   // 2. The operands in their versions.
   enum { kQuantized, kTransformed, kPlain, kVersions };
@@ -115,37 +96,26 @@ std::vector<ProductElement> CpuBackend::measure_product(const ProductEvent& even
   }
 
   // 3. Sums over k.
-  const std::int64_t n = out.cols;
-  std::vector<ProductElement> elements(rows.size() * columns.size());
-  pool_.parallel_for(static_cast<std::int64_t>(rows.size()), [&](std::int64_t i) {
-    const Row& row = rows[static_cast<std::size_t>(i)];
-    const std::int64_t height = wgrad ? out.rows / groups.count() : 0;
-    const std::int64_t a_row = wgrad ? row.row - row.group * height : row.row;
-    const std::int64_t k0 = wgrad ? groups.begin(row.group, a[kPlain].depth) : 0;
-    const std::int64_t k1 = wgrad ? groups.end(row.group, a[kPlain].depth) : a[kPlain].depth;
-    for (std::size_t j = 0; j < columns.size(); ++j) {
-      const std::int64_t column = columns[j];
-      const std::int64_t b_row = event.gemm == Gemm::fprop ? row.group * n + column : column;
-      const std::int64_t b_k = event.gemm == Gemm::dgrad ? row.group * a[kPlain].depth : 0;
+  std::vector<ProductElement> elements(samples.rows.size() * samples.columns.size());
+  pool_.parallel_for(static_cast<std::int64_t>(samples.rows.size()), [&](std::int64_t index) {
+    const auto i = static_cast<std::size_t>(index);
+    const ProductSamples::Row& row = samples.rows[i];
+    for (std::size_t j = 0; j < samples.columns.size(); ++j) {
+      const std::int64_t column = samples.columns[j];
       const auto sum = [&](int first, int second) {
         UnroundedSum total;
-        for (std::int64_t k = k0; k < k1; ++k) total += a[first].at(a_row, k) * b[second].at(b_row, b_k + k);
-        const double scale = a[first].scale(row.group) * b[second].scale(row.group);
-        return scale == 1.0 ? total : UnroundedSum(total.value() * scale);
+        for (std::int64_t k = row.k0; k < row.k1; ++k)
+          total += a[first].at(row.a_row, k) * b[second].at(row.b_row0 + column, row.b_k + k);
+        return total;
       };
-      ProductElement& element = elements[static_cast<std::size_t>(i) * columns.size() + j];
-      element.place = row.logical * place.cols + place.col0 + column;
-      element.exact = sum(kQuantized, kQuantized);
-      element.plain = sum(kPlain, kPlain);
-      element.first = sum(kQuantized, kTransformed);
-      element.second = sum(kTransformed, kQuantized);
+      const UnroundedSum sums[ProductSamples::kPairs] = {sum(kQuantized, kQuantized), sum(kPlain, kPlain),
+                                                         sum(kQuantized, kTransformed), sum(kTransformed, kQuantized)};
       const std::byte* given = out.row(row.row);
-      element.given +=
-          static_cast<double>(out.dtype == Dtype::bf16
-                                  ? float_of(std::uint32_t{reinterpret_cast<const std::uint16_t*>(given)[column]} << 16)
-                                  : reinterpret_cast<const float*>(given)[column]);
-      if (!event.before.empty())
-        element.given += -static_cast<double>(event.before[static_cast<std::size_t>(row.sample * n + column)]);
+      elements[i * samples.columns.size() + j] =
+          sampled_element(event, samples, i, j, sums, a[kQuantized].scale(row.group), b[kQuantized].scale(row.group),
+                          out.dtype == Dtype::bf16
+                              ? float_of(std::uint32_t{reinterpret_cast<const std::uint16_t*>(given)[column]} << 16)
+                              : reinterpret_cast<const float*>(given)[column]);
     }
   });
   return elements;

@@ -190,5 +190,84 @@ TEST_F(OperationParity, MeasureShapes) {
       }
 }
 
+// ---- products
+
+/// An operand [rows, cols] with its original; `quantizer`: nullptr for a plain one, which is BF16.
+Form operand_of(Backend& b, const Tensor& x, const RowGroups& groups, Gemm gemm, Operand operand,
+                const QuantizerSpec* quantizer) {
+  Form form{gemm, orientation_of(operand, gemm), OperandKind::bf16, {}, {}};
+  form.original = x;
+  if (quantizer == nullptr) {
+    form.plain = b.tensor(Dtype::bf16, x.view.rows, x.view.cols);
+    b.cast(x.view, form.plain.view);
+    return form;
+  }
+  form.kind = OperandKind::quantized;
+  form.quantized = std::make_shared<QuantizedTensor>(
+      b.quantize(context_of_step(), x.view, groups, *quantizer, form.orientation, kSite));
+  return form;
+}
+
+void expect_product_parity(const std::string& name, Gemm gemm, const QuantizerSpec* a_spec, const QuantizerSpec* b_spec,
+                           Values kind, std::uint32_t seed) {
+  expect_parity(name, [&](Backend& b) {
+    constexpr std::int64_t kR = 96, kC = 48, kN = 80;  // rows of all experts, hidden, outputs
+    const RowGroups groups = ragged_groups(kR, 16);
+    const std::int64_t experts = groups.count();
+    RowGroups stack;
+    for (std::int64_t e = 0; e <= experts; ++e) stack.offsets.push_back(e * kN);
+    const Dtype dtype = seed % 2 == 0 ? Dtype::f32 : Dtype::bf16;
+    const Tensor x = tensor_of(b, dtype, kR, kC, kind, seed, 1);
+    const Tensor dy = tensor_of(b, dtype, kR, kN, Values::normal, seed + 1);
+    const Tensor weight = tensor_of(b, Dtype::f32, experts * kN, kC, Values::normal, seed + 2, 3);
+    const bool wgrad = gemm == Gemm::wgrad;
+    const Form first = operand_of(b, gemm == Gemm::fprop ? x : dy, groups, gemm, operand_a(gemm), a_spec);
+    const Form second = operand_of(b, wgrad ? x : weight, wgrad ? groups : stack, gemm, operand_b(gemm), b_spec);
+    const std::int64_t rows = wgrad ? experts * kN : kR;
+    Tensor out =
+        tensor_of(b, wgrad ? Dtype::f32 : dtype, rows, gemm == Gemm::fprop ? kN : kC, Values::normal, seed + 3, 5);
+    const Tensor ids = padding_ids(b, kR);
+    out.view.placement = Placement{wgrad ? rows : 299, out.view.cols + 7, 0, 7, nullptr};
+    if (!wgrad && seed % 3 != 0) out.view.placement.row_ids = ids.view.as<std::int64_t>();
+    const std::vector<float> before = values(Values::normal, kSampledRows * out.view.cols, seed + 4);
+    const StepContext context = context_of_step();
+    const ProductEvent event{
+        context, kSite,  gemm,     first,
+        second,  groups, out.view, wgrad ? std::span<const float>(before) : std::span<const float>()};
+    Outputs found;
+    std::size_t elements = 0;
+    for (const ProductElement& element : b.measure_product(event)) {
+      found.add("place", std::vector<std::int64_t>{element.place});
+      add_sum(found, "given", element.given);
+      add_sum(found, "exact", element.exact);
+      add_sum(found, "plain", element.plain);
+      add_sum(found, "first", element.first);
+      add_sum(found, "second", element.second);
+      ++elements;
+    }
+    EXPECT_GT(elements, 0u) << name;
+    return found;
+  });
+}
+
+TEST_F(OperationParity, MeasureProducts) {
+  std::uint32_t seed = 5000;
+  QuantizerSpec turned = preset("nvfp4");
+  turned.hadamard = HadamardSpec{16, HadamardSigns::te_fixed, HadamardOrder::butterfly, HadamardResult::bf16};
+  QuantizerSpec clamped = preset("fp4_token");
+  clamped.outlier = OutlierSpec{0.9, OutlierScope::row, OutlierResidual::bf16};
+  const QuantizerSpec specs[] = {preset("mxfp4"),       preset("nvfp4"), preset("fp8_1x128"), turned,
+                                 preset("fp8_128x128"), clamped,         preset("fp8_tensor")};
+  for (const QuantizerSpec& a : specs)
+    for (const QuantizerSpec* second : {&a, &specs[1], static_cast<const QuantizerSpec*>(nullptr)})
+      for (const Gemm gemm : {Gemm::fprop, Gemm::dgrad, Gemm::wgrad}) {
+        ++seed;
+        const Values kind = seed % 4 == 0 ? Values::special : seed % 4 == 1 ? Values::wide : Values::normal;
+        const std::string name = "product " + std::to_string(seed);
+        expect_product_parity(name, gemm, &a, second, kind, seed);
+        if (second == nullptr) expect_product_parity(name + " turned", gemm, nullptr, &a, kind, seed);
+      }
+}
+
 }  // namespace
 }  // namespace ng_test
