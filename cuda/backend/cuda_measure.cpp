@@ -28,10 +28,10 @@ struct CodedForm {
 };
 
 /// D as quantized, a residual of outliers included; f32.
-Buffer decoded_values(const QuantizedTensor& q) {
+Buffer decoded_values(const QuantizedTensor& q, KernelChoice choice) {
   Buffer values = allocate(static_cast<std::size_t>(q.rows * q.cols) * sizeof(float));
   const TensorView view{values.data.get(), Dtype::f32, q.rows, q.cols, q.cols, {}};
-  dequantize(q, view);
+  dequantize(q, view, choice);
   if (q.residual != nullptr) add_residual(*q.residual, view);
   return values;
 }
@@ -88,7 +88,7 @@ class Measuring {
   /// `twice`: the form of the decoded row form.
   void doubles(const QuantizedTensor& twice) {
     if (given_.view.count() == 0) return;
-    const Buffer values = decoded_values(twice);
+    const Buffer values = decoded_values(twice, choice_);
     MeasureJob job = measure_job();
     job.decoded = decoded();
     job.partials = partials(kDoubleSums, leaves());
@@ -220,7 +220,7 @@ class Measuring {
     return job;
   }
   const float* decoded() {
-    if (decoded_.data == nullptr) decoded_ = decoded_values(q_);
+    if (decoded_.data == nullptr) decoded_ = decoded_values(q_, choice_);
     return decoded_.as<float>();
   }
   RowPartials partials(int sums, std::int64_t nodes) {
