@@ -35,39 +35,46 @@ Buffer transformed(const StepContext& context, const TensorView& x, const RowGro
   return result;
 }
 
-/// One split, its bounds, and memory of the exact size for its residual.
+/// One split: bounds, clamped values, and memory of the exact size for its residual. Fast kernels do the lines of a
+/// column form on a transposed copy.
 class Split {
  public:
   Split(const OutlierJob& job, const std::vector<GroupExtent>& extents, KernelChoice choice)
       : job_(job),
         fast_(choice == KernelChoice::fastest && fast::outliers_serve(job)),
-        by_row_(job.spec.scope == OutlierScope::row) {
+        by_row_(job.spec.scope == OutlierScope::row),
+        row_form_(job.orientation == Orientation::row) {
     for (const GroupExtent& group : extents) {
-      const std::int64_t length = job.orientation == Orientation::row ? job.x.cols : group.end - group.begin;
+      if (!row_form_ && group.begin % 8 != 0) job_.aligned = false;
+      const std::int64_t length = row_form_ ? job.x.cols : group.end - group.begin;
       if (length == 0) continue;
       const OutlierRanks ranks = outlier_ranks(job.spec.quantile, length);
       capacity_ = std::max(capacity_, ranks.low + length - 1 - ranks.high);
     }
   }
 
+  /// The residual is dropped.
   void clamp() {
-    if (fast_ && by_row_) return fast::split_by_row(job_, 0, nullptr);
-    find_bounds();
-    fast_ ? fast::split_by_bounds(job_, nullptr) : plain::split_outliers(job_, nullptr);
+    begin();
+    if (fast_ && by_row_)
+      fast::split_by_row(job_, 0, nullptr);
+    else
+      split_by_bounds();
   }
 
-  std::shared_ptr<const SparseResidual> clamp_and_keep(std::int64_t lines) {
-    const bool row_form = job_.orientation == Orientation::row;
+  std::shared_ptr<const SparseResidual> clamp_and_keep() {
+    const std::int64_t lines = row_form_ ? job_.x.rows : job_.x.cols;
     auto residual = std::make_shared<SparseResidual>();
     residual->format = residual_format(job_.spec.residual);
     residual->rows = lines;
-    residual->cols = row_form ? job_.x.cols : job_.x.rows;
+    residual->cols = row_form_ ? job_.x.cols : job_.x.rows;
     residual->row_pointers = allocate(static_cast<std::size_t>(lines + 1) * sizeof(std::int64_t));
-    const Buffer positions = row_form ? residual->row_pointers
-                                      : allocate(static_cast<std::size_t>(job_.segments + 1) * sizeof(std::int64_t));
+    const Buffer positions = row_form_ ? residual->row_pointers
+                                       : allocate(static_cast<std::size_t>(job_.segments + 1) * sizeof(std::int64_t));
     job_.positions = positions.as<std::int64_t>();
     job_.format = format_of(residual->format);
     const std::size_t width = residual->format == FormatId::bf16 ? 2 : 1;
+    begin();
     OutlierJob loose = job_;  // entries of each segment in a place of their own, before their number is known
     Buffer loose_columns, loose_values;
     if (fast_ && by_row_) {
@@ -77,17 +84,11 @@ class Split {
       loose.columns = loose_columns.as<std::int32_t>();
       loose.values = loose_values.data.get();
       fast::split_by_row(loose, capacity_, nullptr);
-      fast::sum_positions(job_, nullptr);
-    } else {
-      find_bounds();
-      if (fast_) {
-        fast::count_outliers(job_, nullptr);
-        fast::sum_positions(job_, nullptr);
-      } else {
-        plain::outlier_positions(job_, nullptr);
-      }
+    } else if (fast_) {
+      fast::count_outliers(job_, nullptr);
     }
-    if (!row_form) plain::residual_rows(job_, lines, residual->row_pointers.as<std::int64_t>(), nullptr);
+    fast_ ? fast::sum_positions(job_, nullptr) : plain::outlier_positions(job_, nullptr);
+    if (!row_form_) plain::residual_rows(job_, lines, residual->row_pointers.as<std::int64_t>(), nullptr);
     copy_to_host(&residual->count, job_.positions + job_.segments, sizeof residual->count);
     const std::size_t count = static_cast<std::size_t>(residual->count);
     residual->columns = allocate(count * sizeof(std::int32_t));
@@ -97,25 +98,49 @@ class Split {
     if (fast_ && by_row_)
       fast::pack_residual(job_, loose, capacity_, nullptr);
     else
-      fast_ ? fast::split_by_bounds(job_, nullptr) : plain::split_outliers(job_, nullptr);
+      split_by_bounds();
     return residual;
   }
 
- private:
-  void find_bounds() {
-    const std::int64_t count = by_row_ ? job_.segments : job_.group_count;
-    bounds_ = allocate(static_cast<std::size_t>(count) * sizeof(OutlierBounds));
-    job_.bounds = bounds_.as<OutlierBounds>();
-    if (!fast_) return plain::outlier_bounds(job_, nullptr);
-    const Buffer workspace = allocate(fast::tensor_bounds_bytes(job_));
-    fast::tensor_bounds(job_, workspace.data.get(), nullptr);
+  /// Where the clamped values are in the end, if not in job.clamped: contiguous rows, the stride that of the view.
+  Buffer turned_back(TensorView& view) const {
+    if (!job_.turned) return {};
+    Buffer result = allocate(fast::turned_bytes(job_.clamped));
+    fast::turn(job_.clamped, result.data.get(), nullptr);
+    view.data = result.data.get();
+    view.stride = static_cast<std::int64_t>(result.bytes / size_of(view.dtype)) / std::max<std::int64_t>(view.rows, 1);
+    return result;
   }
+
+ private:
+  /// Bounds, where they are not found together with what they clamp; the transposed copy.
+  void begin() {
+    if (!fast_ || !by_row_) {
+      const std::int64_t count = by_row_ ? job_.segments : job_.group_count;
+      bounds_ = allocate(static_cast<std::size_t>(count) * sizeof(OutlierBounds));
+      job_.bounds = bounds_.as<OutlierBounds>();
+      if (!fast_) return plain::outlier_bounds(job_, nullptr);
+      const Buffer workspace = allocate(fast::tensor_bounds_bytes(job_));
+      fast::tensor_bounds(job_, workspace.data.get(), nullptr);
+    }
+    if (row_form_) return;
+    const TensorView x = job_.x;
+    turned_ = allocate(fast::turned_bytes(x));
+    fast::turn(x, turned_.data.get(), nullptr);
+    const std::int64_t pitch =
+        static_cast<std::int64_t>(turned_.bytes / size_of(x.dtype)) / std::max<std::int64_t>(x.cols, 1);
+    job_.x = job_.clamped = TensorView{turned_.data.get(), x.dtype, x.cols, x.rows, pitch, {}};
+    job_.turned = true;
+  }
+
+  void split_by_bounds() { fast_ ? fast::split_by_bounds(job_, nullptr) : plain::split_outliers(job_, nullptr); }
 
   OutlierJob job_;
   bool fast_;
   bool by_row_;
+  bool row_form_;
   std::int64_t capacity_ = 0;  // entries that a segment can have: ranks beyond its bounds
-  Buffer bounds_;
+  Buffer bounds_, turned_;
 };
 
 }  // namespace
@@ -146,15 +171,15 @@ SplitSource split_outliers(const StepContext& context, const TensorView& x, cons
   job.clamped = result.view;
   const std::vector<GroupExtent> extents = group_extents(groups, x.rows, 1);
   const Buffer device_groups = to_device(extents);
-  const std::int64_t lines = orientation == Orientation::row ? x.rows : x.cols;
   job.groups = device_groups.as<GroupExtent>();
   job.group_count = groups.count();
-  job.segments = orientation == Orientation::row ? lines : lines * job.group_count;
+  job.segments = orientation == Orientation::row ? x.rows : x.cols * job.group_count;
   Split split(job, extents, choice);
   if (wanted == ResidualWanted::no || spec.outlier.residual == OutlierResidual::none)
     split.clamp();
   else
-    result.residual = split.clamp_and_keep(lines);
+    result.residual = split.clamp_and_keep();
+  if (Buffer back = split.turned_back(result.view); back.data != nullptr) result.memory = std::move(back);
   return result;
 }
 

@@ -22,6 +22,9 @@ struct OutlierJob {
   Orientation orientation = Orientation::row;
   TensorView x{};        ///< f32 or bf16, in the axes of the original
   TensorView clamped{};  ///< the same shape and dtype; may be the memory of x
+  /// Fast kernels: x and clamped of a column form lie transposed, so that lines are their rows.
+  bool turned = false;
+  bool aligned = true;  ///< Fast kernels: segments begin at multiples of eight elements of a line
   const GroupExtent* groups = nullptr;
   std::int64_t group_count = 0;
   std::int64_t segments = 0;

@@ -85,7 +85,7 @@ __global__ void estimator_kernel(ElementFormat format, EstimatorSpec spec, Estim
   for (std::uint64_t i = first; i < first + kRun; ++i) {
     const float x = float_of(static_cast<std::uint32_t>(i));
     float factor = 0.0f;
-    if (!estimator_factor_of_table(table, x, factor))
+    if (!estimator_factor_of_table(table, table, x, factor))
       ++in_doubt;
     else if (bits_of(factor) != bits_of(estimator_factor(format, spec, constants, x)))
       note(differences, i);

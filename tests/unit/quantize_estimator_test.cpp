@@ -22,7 +22,7 @@ void compare(const ElementFormat& f, const EstimatorSpec& spec, const EstimatorC
              const EstimatorTable& table, float x, Tally& tally) {
   ++tally.asked;
   float factor = 0;
-  if (!estimator_factor_of_table(table, x, factor)) return;
+  if (!estimator_factor_of_table(table, table, x, factor)) return;
   ++tally.served;
   const float expected = estimator_factor(f, spec, constants, x);
   if (bits_of(factor) == bits_of(expected)) return;

@@ -64,15 +64,16 @@ inline EstimatorTable estimator_table(const ElementFormat& f, const EstimatorSpe
   return t;
 }
 
-/// The factor of x into `factor` and true, or false where estimator_factor must be asked.
-/// 1. u as there, from the fraction of |x| in units of its grid step: all steps are powers of two, so that
-///    2 offset / step is exact and u is rounded once, as there.
-/// 2. u = point (1 + r) 2^e with |r| <= 1/33: u^(1/k - 1) is the product of two table entries and nine terms of the
+/// The factor of x into `factor` and true, or false where estimator_factor must be asked. `lookup` is `t` too, in
+/// memory that is fast to look up in.
+/// 1. |x| in units of its grid step, all of which are powers of two, and f its exact distance from the nearest integer:
+///    |u| = 1 - 2 f, rounded once as there (2 offset / step is exact there).
+/// 2. |u| = point (1 + r) 2^e with |r| <= 1/33: u^(1/k - 1) is the product of two table entries and nine terms of the
 ///    binomial series, whose rest is below r^9 < 2^-45. With the rounding of 14 operations: within 2^-44.
 /// 3. estimator_factor's own value, from FP64 exp and log within 4 units of their last place and |log u| < 22, is
 /// within
 ///    2^-45. So both round alike where the bits below FP32 are further than 2^-40 from a tie, and from the clip.
-NG_HD bool estimator_factor_of_table(const EstimatorTable& t, float x, float& factor) {
+NG_HD bool estimator_factor_of_table(const EstimatorTable& t, const EstimatorTable& lookup, float x, float& factor) {
   const std::uint32_t bits = magnitude_bits(x);
   if (bits > bits_of(t.largest)) {
     factor = t.beyond;
@@ -82,17 +83,18 @@ NG_HD bool estimator_factor_of_table(const EstimatorTable& t, float x, float& fa
   field = field > t.smallest_field ? field : t.smallest_field;
   const float steps =
       mul_rn(float_of(bits), float_of((254u - field + static_cast<std::uint32_t>(t.mantissa_bits)) << 23));
-  const float fraction = sub_rn(steps, static_cast<float>(static_cast<int>(steps)));
-  const double u = fma_rn(2.0, static_cast<double>(fraction), -1.0);
-  const std::uint64_t u_bits = __builtin_bit_cast(std::uint64_t, u) & 0x7fffffffffffffffull;
+  const float nearest = sub_rn(add_rn(steps, 8388608.0f), 8388608.0f);  // steps < 2^22: 2^23 leaves no fraction
+  const float distance = float_of(magnitude_bits(sub_rn(steps, nearest)));
+  const double u = fma_rn(-2.0, static_cast<double>(distance), 1.0);
+  const std::uint64_t u_bits = __builtin_bit_cast(std::uint64_t, u);
   const int binade = static_cast<int>(u_bits >> 52) - 1023 + kEstimatorBinades - 1;
   if (binade < 0) return false;
   const std::uint32_t point = static_cast<std::uint32_t>(u_bits >> 48) & 15u;
   const double m = __builtin_bit_cast(double, (u_bits & 0x000fffffffffffffull) | 0x3ff0000000000000ull);
-  const double r = fma_rn(m, t.inverse[point], -1.0);
+  const double r = fma_rn(m, lookup.inverse[point], -1.0);
   double series = t.series[kEstimatorTerms - 1];
   for (int n = kEstimatorTerms - 2; n >= 0; --n) series = fma_rn(series, r, t.series[n]);
-  const double value = mul_rn(mul_rn(t.power[point], t.binade[binade]), series);
+  const double value = mul_rn(mul_rn(lookup.power[point], lookup.binade[binade]), series);
   if (value >= t.clip_high) {
     factor = t.clipped;
     return true;

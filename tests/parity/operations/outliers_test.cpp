@@ -86,6 +86,39 @@ TEST_F(OperationParity, OutliersLarge) {
       }
 }
 
+// More rows than a GPU holds blocks: a block has seen a row before, which most are like; some are a thousand times as
+// large, some have a NaN or infinities.
+TEST_F(OperationParity, OutliersManyRows) {
+  constexpr std::int64_t kMany = 2401;
+  std::uint32_t seed = 1500;
+  for (const Orientation orientation : {Orientation::row, Orientation::column})
+    for (const Dtype dtype : {Dtype::f32, Dtype::bf16})
+      for (const std::int64_t length : {136, 139}) {
+        ++seed;
+        const QuantizerSpec spec = split("fp4_token", 0.9, OutlierScope::row, OutlierResidual::bf16);
+        expect_parity("many rows", [&](Backend& b) {
+          std::vector<float> list = values(Values::normal, kMany * length, seed);
+          for (std::int64_t i = 0; i < kMany * length; ++i) {
+            const std::int64_t line = orientation == Orientation::row ? i / length : i % kMany;
+            const std::int64_t at = orientation == Orientation::row ? i % length : i / kMany;
+            float& x = list[static_cast<std::size_t>(i)];
+            if (line % 97 == 5) x *= 1024.0f;
+            if (line % 211 == 7 && at == 3) x = -float_of(kInfinityBits);
+            if (line % 311 == 9 && at == 100) x = float_of(kQuietNanBits);
+            if (line % 401 == 11) x = x < 0.0f ? -x : x;
+          }
+          const bool row_form = orientation == Orientation::row;
+          const Tensor wide = b.tensor(Dtype::f32, row_form ? kMany : length, row_form ? length : kMany);
+          b.upload(wide.view, list.data());
+          const Tensor x = b.tensor(dtype, wide.view.rows, wide.view.cols);
+          b.cast(wide.view, x.view);
+          Outputs out;
+          add_quantized(out, b, "q", b.quantize(StepContext{}, x.view, {}, spec, orientation, kSite));
+          return out;
+        });
+      }
+}
+
 TEST_F(OperationParity, OutliersInForms) {
   std::uint32_t seed = 2000;
   for (const OutlierResidual residual : {OutlierResidual::bf16, OutlierResidual::e4m3})
