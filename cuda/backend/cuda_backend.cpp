@@ -15,6 +15,7 @@ namespace ng::cuda {
 
 CudaBackend::CudaBackend(const BackendOptions& options, KernelChoice choice) : options_(options), choice_(choice) {
   (void)device_info();
+  if (fast() && options.arithmetic == Arithmetic::hopper) library_ = std::make_unique<TensorCoreLibrary>();
 }
 
 std::string CudaBackend::device() const {

@@ -2,7 +2,7 @@
 //
 // The CUDA backend: every operation of the interface as kernels, with the bytes of the CPU backend. Contracts are in
 // narrowgauge/backend/backend.hpp; here is only who holds what. Bodies: cuda_backend.cpp (memory, cast, add),
-// cuda_forms.cpp (quantization), cuda_outliers.cpp, cuda_estimator.cpp, cuda_measure*.cpp, cuda_products.cpp, cuda_tensor_core.cpp,
+// cuda_forms.cpp (quantization), cuda_outliers.cpp, cuda_estimator.cpp, cuda_measure*.cpp, cuda_products.cpp, cuda_tensor_core.cpp, cuda_library_products.cpp,
 // cuda_layers.cpp, cuda_heads.cpp, cuda_attention.cpp, cuda_router.cpp, cuda_routing.cpp, cuda_optimizer.cpp. They are
 // plain C++ that reaches the device through `runtime` and the launchers of `plain` and `fast` alone, so that
 // tests/parity/on_host can build them against host memory.
@@ -13,6 +13,8 @@
 #include <vector>
 
 #include "backend/fault_words.hpp"
+#include "backend/cublaslt_matmul.hpp"
+#include "backend/product_operands.hpp"
 #include "backend/quantize_plan.hpp"
 #include "narrowgauge/backend/backend.hpp"
 #include "narrowgauge/numerics/hopper_product.hpp"
@@ -97,6 +99,9 @@ class CudaBackend final : public Backend {
   void cast(const TensorView& from, const TensorView& to) override;
   void fill_normal(const TensorView& view, const RandomStream& stream, double deviation) override;
 
+  /// The tensor-core kernels that cuBLASLt took so far; none with plain kernels or `ieee`.
+  [[nodiscard]] std::vector<LibraryAlgorithm> library_algorithms() const;
+
  private:
   /// Whether a fast kernel may be asked.
   [[nodiscard]] bool fast() const { return choice_ == KernelChoice::fastest; }
@@ -119,12 +124,15 @@ class CudaBackend final : public Backend {
 
   // cuda_tensor_core.cpp
   void tensor_core_product(const Product& product, const HopperProduct& how);
+  /// The same through cuBLASLt; false, and nothing done but the count of losses, where it has no kernel.
+  bool library_product(const Product& product, const HopperProduct& how, const std::vector<ProductPart>& parts);
   unsigned long long* loss_counter();
 
   BackendOptions options_;
   KernelChoice choice_;
   Tap* tap_ = nullptr;
   mutable FaultWords faults_;
+  std::unique_ptr<TensorCoreLibrary> library_;  ///< where fast kernels and `hopper` are asked for
   Buffer carrier_losses_;  ///< one unsigned long long; absent before the first product that may lose
 };
 

@@ -6,6 +6,7 @@
 #include "backend/cuda_backend.hpp"
 #include "backend/outliers.hpp"
 #include "backend/product_operands.hpp"
+#include "fast/chain_matmul.hpp"
 #include "narrowgauge/base/check.hpp"
 #include "runtime/device.hpp"
 
@@ -30,7 +31,7 @@ struct ChainOperand {
 ChainOperand chain_operand(const Form& form, const Product& product) {
   ChainOperand operand;
   if (form.kind == OperandKind::quantized) {
-    const CarriedOperand carried = carry_operand(form, product, CarrierType::f32, true, 1, nullptr);
+    const CarriedOperand carried = carry_operand(form, product, CarrierType::f32, true, {}, nullptr);
     operand.copy = carried.numbers;
     operand.reals = {operand.copy.data.get(), Dtype::f32, carried.stride, 1};
     if (form.quantized->has_tensor_scale()) operand.tensor_scales = form.quantized->tensor_scales.as<float>();
@@ -80,6 +81,7 @@ void CudaBackend::multiply(const Product& product) {
   const std::vector<ProductPart> parts = product_parts(product);
   const ChainOperand a = chain_operand(*product.a, product);
   const ChainOperand b = chain_operand(*product.b, product);
+  std::vector<ChainProduct> chains;
   for (std::size_t g = 0; g < parts.size(); ++g) {
     const ProductPart& part = parts[g];
     ChainProduct chain;
@@ -90,8 +92,10 @@ void CudaBackend::multiply(const Product& product) {
     chain.accumulate = product.accumulate;
     chain.scale_a = a.tensor_scales != nullptr ? a.tensor_scales + g : nullptr;
     chain.scale_b = b.tensor_scales != nullptr ? b.tensor_scales + g : nullptr;
-    plain::chain_product(chain, nullptr);
+    chains.push_back(chain);
   }
+  if (fast() && fast::chain_matmul_serves(chains)) return fast::chain_matmul(chains, nullptr);
+  for (const ChainProduct& chain : chains) plain::chain_product(chain, nullptr);
 }
 
 void CudaBackend::compensated_product(const Product& product) {

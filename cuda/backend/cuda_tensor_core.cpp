@@ -13,40 +13,6 @@ namespace ng::cuda {
 
 namespace {
 
-std::int64_t blocks_of(std::int64_t k) {
-  return (k + kScaleBlock - 1) / kScaleBlock;
-}
-
-/// Outside scales of an operand as the model reads them: [row][block] within each group.
-struct ModelScales {
-  OutsideScaleJob job;
-  Buffer values;
-
-  [[nodiscard]] const float* of_group(std::int64_t g) const {
-    return values.as<float>() + job.before(static_cast<std::int32_t>(g));
-  }
-};
-
-ModelScales model_scales(const Form& form, const Product& product, OutsideScale outside, bool blockwise) {
-  ModelScales scales;
-  OutsideScaleJob& job = scales.job;
-  job = outside_scale_job(form, product, outside);
-  OperandGroups& groups = job.groups;
-  if (job.grouped_rows) {
-    job.blocks = blockwise ? blocks_of(job.depth) : 1;
-  } else {
-    for (std::int32_t g = 0; g < groups.count; ++g)
-      groups.place[g + 1] =
-          groups.place[g] + static_cast<std::int32_t>(blockwise ? blocks_of(groups.begin[g + 1] - groups.begin[g]) : 1);
-  }
-  const std::int64_t places = groups.place[groups.count];
-  scales.values =
-      allocate(static_cast<std::size_t>(places * (job.grouped_rows ? job.blocks : job.rows)) * sizeof(float));
-  job.to = scales.values.as<float>();
-  plain::outside_scales(job, nullptr);
-  return scales;
-}
-
 int smallest_exponent_of(const Form& form, HopperSteps steps) {
   FormatId format = FormatId::bf16;
   if (steps == HopperSteps::fp8)
@@ -71,22 +37,24 @@ std::int64_t CudaBackend::carrier_losses() const {
 
 void CudaBackend::tensor_core_product(const Product& product, const HopperProduct& how) {
   const std::vector<ProductPart> parts = product_parts(product);
-  const bool blockwise = is_blockwise(how.scales);
+  if (library_ != nullptr && library_product(product, how, parts)) return;
+  unsigned long long* const losses = library_ == nullptr ? loss_counter() : nullptr;  // else they are counted already
   const CarrierType type = how.steps == HopperSteps::bf16 ? CarrierType::f32_of_bf16 : CarrierType::f32;
-  const CarriedOperand a = carry_operand(*product.a, product, type, how.a.rides, 1, loss_counter());
-  const CarriedOperand b = carry_operand(*product.b, product, type, how.b.rides, 1, loss_counter());
-  const ModelScales scales_a = model_scales(*product.a, product, how.a.outside, blockwise);
-  const ModelScales scales_b = model_scales(*product.b, product, how.b.outside, blockwise);
-  const bool one = how.scales == ScaleMode::tensor;
+  const CarriedOperand a = carry_operand(*product.a, product, type, how.a.rides, {}, losses);
+  const CarriedOperand b = carry_operand(*product.b, product, type, how.b.rides, {}, losses);
+  const CarriedScales scales_a = model_scales(*product.a, product, how.a.outside, how.scales);
+  const CarriedScales scales_b = model_scales(*product.b, product, how.b.outside, how.scales);
   for (std::size_t i = 0; i < parts.size(); ++i) {
     const ProductPart& part = parts[i];
     const auto g = static_cast<std::int64_t>(i);
-    const std::int64_t stride = one ? 0 : blockwise ? blocks_of(part.k) : 1;
+    const std::int64_t stride = how.scales == ScaleMode::tensor ? 0
+                                : is_blockwise(how.scales)      ? (part.k + kScaleBlock - 1) / kScaleBlock
+                                                                : 1;
     ModelProduct model;
     model.spec = how.core;
-    model.a = {a.numbers.as<float>() + part.a_row * a.stride + a.column(g, part.a_k), a.stride,
+    model.a = {a.numbers.as<float>() + a.place(g, part.a_row, part.a_k), a.stride,
                smallest_exponent_of(*product.a, how.steps), scales_a.of_group(g), stride};
-    model.b = {b.numbers.as<float>() + part.b_row * b.stride + b.column(g, part.b_k), b.stride,
+    model.b = {b.numbers.as<float>() + b.place(g, part.b_row, part.b_k), b.stride,
                smallest_exponent_of(*product.b, how.steps), scales_b.of_group(g), stride};
     model.k = part.k;
     model.out = row_slice(product.out, part.out_row, part.m);

@@ -71,7 +71,7 @@ GemmSpec gemm_spec_of(const Product& product) {
   return {operand(*product.a), operand(*product.b), product.carrier, product.accumulation};
 }
 
-OperandGroups operand_groups(const Form& form, const Product& product, std::int64_t alignment) {
+OperandGroups operand_groups(const Form& form, const Product& product, const Padding& padding) {
   const bool grouped_rows = has_grouped_rows(form);
   const OperandShape shape = shape_of(form);
   const std::int64_t extent = grouped_rows ? shape.rows : shape.depth;
@@ -81,6 +81,7 @@ OperandGroups operand_groups(const Form& form, const Product& product, std::int6
   // A stacked weight that is not quantized has no list of its own: its groups are equal.
   const bool stacked = grouped_rows ? product.gemm == Gemm::fprop && &form == product.b
                                     : product.gemm == Gemm::dgrad && &form == product.b;
+  const std::int64_t alignment = grouped_rows ? padding.rows : padding.depth;
   OperandGroups groups;
   groups.count = narrow32(count);
   std::int64_t place = 0;
@@ -97,23 +98,23 @@ OperandGroups operand_groups(const Form& form, const Product& product, std::int6
     }
     groups.begin[i] = narrow32(begin);
     groups.begin[i + 1] = narrow32(end);
-    groups.place[i] = narrow32(grouped_rows ? begin : place);
     place += rounded_up(end - begin, alignment);
-    groups.place[i + 1] = narrow32(grouped_rows ? end : place);
+    groups.place[i + 1] = narrow32(place);
   }
   return groups;
 }
 
 CarriedOperand carry_operand(const Form& form, const Product& product, CarrierType type, bool with_scales,
-                             std::int64_t alignment, unsigned long long* losses) {
+                             const Padding& padding, unsigned long long* losses) {
   const OperandShape shape = shape_of(form);
   CarriedOperand carried;
   carried.grouped_rows = has_grouped_rows(form);
-  carried.groups = operand_groups(form, product, alignment);
-  carried.stride = carried.grouped_rows ? rounded_up(shape.depth, alignment)
-                                        : std::int64_t{carried.groups.place[carried.groups.count]};
+  carried.groups = operand_groups(form, product, padding);
+  const std::int64_t grouped = carried.groups.place[carried.groups.count];
+  carried.rows = carried.grouped_rows ? grouped : rounded_up(shape.rows, padding.rows);
+  carried.stride = carried.grouped_rows ? rounded_up(shape.depth, padding.depth) : grouped;
   const std::int64_t width = type == CarrierType::fp8 ? 1 : type == CarrierType::bf16 ? 2 : 4;
-  carried.numbers = allocate(static_cast<std::size_t>(shape.rows * carried.stride * width));
+  carried.numbers = allocate(static_cast<std::size_t>(carried.rows * carried.stride * width));
   CarrierJob job;
   if (form.kind == OperandKind::quantized) {
     const QuantizedTensor& q = *form.quantized;
@@ -135,17 +136,23 @@ CarriedOperand carry_operand(const Form& form, const Product& product, CarrierTy
   job.depth = shape.depth;
   job.type = type;
   job.to = carried.numbers.data.get();
+  job.to_rows = carried.rows;
   job.to_stride = carried.stride;
   plain::carry(job, nullptr);
   return carried;
 }
 
-OutsideScaleJob outside_scale_job(const Form& form, const Product& product, OutsideScale outside) {
+namespace {
+
+/// A job without places, layout and target.
+OutsideScaleJob outside_scale_job(const Form& form, const Product& product, OutsideScale outside,
+                                  const Padding& padding) {
   const OperandShape shape = shape_of(form);
   OutsideScaleJob job;
   job.grouped_rows = has_grouped_rows(form);
-  job.groups = operand_groups(form, product, 1);
-  job.rows = shape.rows;
+  job.groups = operand_groups(form, product, padding);
+  job.operand_rows = shape.rows;
+  job.rows = rounded_up(shape.rows, padding.rows);
   job.depth = shape.depth;
   if (outside == OutsideScale::none) return job;
   const QuantizedTensor& q = *form.quantized;
@@ -157,6 +164,53 @@ OutsideScaleJob outside_scale_job(const Form& form, const Product& product, Outs
     job.scale_cols = q.scale_cols;
   }
   return job;
+}
+
+std::int64_t blocks_of(std::int64_t k) {
+  return (k + kScaleBlock - 1) / kScaleBlock;
+}
+
+/// Blocks of k in each group, rounded up to a multiple of `multiple`; one where the mode is not blockwise.
+void place_blocks(OutsideScaleJob& job, ScaleMode mode, std::int64_t multiple) {
+  const auto blocks = [&](std::int64_t k) { return is_blockwise(mode) ? rounded_up(blocks_of(k), multiple) : 1; };
+  OperandGroups& groups = job.groups;
+  job.blocks = blocks(job.depth);
+  for (std::int32_t g = 0; g < groups.count && !job.grouped_rows; ++g)
+    groups.place[g + 1] = groups.place[g] + narrow32(blocks(groups.begin[g + 1] - groups.begin[g]));
+}
+
+CarriedScales laid_out(OutsideScaleJob job) {
+  CarriedScales scales;
+  scales.values = allocate(static_cast<std::size_t>(job.before(job.groups.count)) * sizeof(float));
+  job.to = scales.values.as<float>();
+  scales.job = job;
+  plain::outside_scales(job, nullptr);
+  return scales;
+}
+
+}  // namespace
+
+CarriedScales model_scales(const Form& form, const Product& product, OutsideScale outside, ScaleMode mode) {
+  OutsideScaleJob job = outside_scale_job(form, product, outside, {});
+  place_blocks(job, mode, 1);
+  return laid_out(job);
+}
+
+CarriedScales library_scales(const Form& form, const Product& product, OutsideScale outside, ScaleMode mode,
+                             const Padding& padding) {
+  OutsideScaleJob job = outside_scale_job(form, product, outside, padding);
+  if (mode == ScaleMode::block_128x128 && &form == product.b) {
+    job.row_step = kScaleBlock;
+    job.rows = blocks_of(job.rows);
+    for (std::int32_t g = 0; g < job.groups.count && job.grouped_rows; ++g)
+      job.groups.place[g + 1] =
+          job.groups.place[g] + narrow32(blocks_of(job.groups.begin[g + 1] - job.groups.begin[g]));
+    place_blocks(job, mode, 4);
+    return laid_out(job);
+  }
+  if (is_blockwise(mode)) job.layout = ScaleLayout::blocks;
+  place_blocks(job, mode, 1);
+  return laid_out(job);
 }
 
 }  // namespace ng::cuda

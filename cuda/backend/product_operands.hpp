@@ -34,28 +34,49 @@ struct OperandShape {
 /// The specs that hopper_product asks for.
 [[nodiscard]] GemmSpec gemm_spec_of(const Product& product);
 
-/// Groups of an operand: of its own tiles where it is quantized, else of the product. In a copy each group of the depth
-/// starts at a multiple of `alignment` (where rows are grouped, nothing is padded).
-[[nodiscard]] OperandGroups operand_groups(const Form& form, const Product& product, std::int64_t alignment);
+/// Multiples to which an operand's copy is padded with zeros.
+struct Padding {
+  std::int64_t rows = 1;
+  std::int64_t depth = 1;
+};
 
-/// Numbers of a form, copied: [rows, stride], group g's first column at place[g] where the depth is grouped.
+/// Groups of an operand: of its own tiles where it is quantized, else of the product. In a copy each starts at a
+/// multiple of the padding of the grouped axis.
+[[nodiscard]] OperandGroups operand_groups(const Form& form, const Product& product, const Padding& padding);
+
+/// Numbers of a form, copied: [rows, stride].
 struct CarriedOperand {
   Buffer numbers;
+  std::int64_t rows = 0;
   std::int64_t stride = 0;
   bool grouped_rows = true;
   OperandGroups groups{};
 
-  /// Column of group g's first k in the copy.
-  [[nodiscard]] std::int64_t column(std::int64_t g, std::int64_t k_in_operand) const {
-    return grouped_rows ? k_in_operand : groups.place[g];
+  /// Where in the copy the element of (row, k) is, the first of group g.
+  [[nodiscard]] std::int64_t place(std::int64_t g, std::int64_t row, std::int64_t k) const {
+    return grouped_rows ? groups.place[g] * stride + k : row * stride + groups.place[g];
   }
 };
 
-/// `losses`: device counter, or nullptr. The stride is a multiple of `alignment` elements.
+/// `losses`: device counter, or nullptr.
 [[nodiscard]] CarriedOperand carry_operand(const Form& form, const Product& product, CarrierType type, bool with_scales,
-                                           std::int64_t alignment, unsigned long long* losses);
+                                           const Padding& padding, unsigned long long* losses);
 
-/// A job for the outside scales of a form; places, layout and target are the caller's.
-[[nodiscard]] OutsideScaleJob outside_scale_job(const Form& form, const Product& product, OutsideScale outside);
+/// Outside scales of an operand, group after group.
+struct CarriedScales {
+  OutsideScaleJob job{};
+  Buffer values;
+
+  [[nodiscard]] const float* of_group(std::int64_t g) const {
+    return values.as<float>() + job.before(static_cast<std::int32_t>(g));
+  }
+};
+
+/// For the model: [row][block], one block where the mode is not blockwise.
+[[nodiscard]] CarriedScales model_scales(const Form& form, const Product& product, OutsideScale outside,
+                                         ScaleMode mode);
+/// In the library's layouts (LibraryOperand), rows padded as the operand's copy.
+[[nodiscard]] CarriedScales library_scales(const Form& form, const Product& product, OutsideScale outside,
+                                           ScaleMode mode, const Padding& padding);
 
 }  // namespace ng::cuda

@@ -123,6 +123,8 @@ namespace ng {
 KernelBenchReport bench_cuda_kernels(const KernelBenchOptions& options, const KernelProgress& progress) {
   cuda::KernelBench bench(options, progress);
   cuda::bench_ceilings(bench);
+  cuda::bench_product_ceilings(bench);
+  cuda::bench_products(bench);
   cuda::bench_quantize(bench);
   cuda::bench_patches(bench);
   cuda::bench_router(bench);

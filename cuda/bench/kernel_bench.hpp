@@ -51,6 +51,8 @@ class KernelBench {
 
 // The groups.
 void bench_ceilings(KernelBench& bench);
+void bench_product_ceilings(KernelBench& bench);
+void bench_products(KernelBench& bench);
 void bench_quantize(KernelBench& bench);
 void bench_patches(KernelBench& bench);
 void bench_router(KernelBench& bench);

@@ -29,14 +29,15 @@ struct CarrierJob {
   bool with_scales = false;  ///< numbers are code times block scale, one rounding
   TensorView plain{};        ///< f32 or bf16
   bool turned = false;       ///< the operand is the transpose of `plain`
-  bool grouped_rows = true;  ///< groups are of rows; else of the depth, where the copy pads them
-  OperandGroups groups{};
+  bool grouped_rows = true;  ///< groups are of rows; else of the depth
+  OperandGroups groups{};    ///< place: first row or column of each group in the copy
   std::int64_t rows = 0;
+  std::int64_t depth = 0;
 
   CarrierType type = CarrierType::f32;
-  void* to = nullptr;  ///< [rows, to_stride]: the padded groups along the depth, or the depth, then zeros
+  void* to = nullptr;  ///< [to_rows, to_stride]; zeros where the operand has nothing
+  std::int64_t to_rows = 0;
   std::int64_t to_stride = 0;
-  std::int64_t depth = 0;
   unsigned long long* losses = nullptr;  ///< finite numbers that BF16 changed are counted here
 };
 
@@ -52,8 +53,9 @@ struct OutsideScaleJob {
   const float* tensor_scales = nullptr;  ///< one for each group, instead of block scales; neither: 1
   bool grouped_rows = true;
   OperandGroups groups{};
-  std::int64_t rows = 0;      ///< of the operand divided by row_step, rounded up
-  std::int64_t row_step = 1;  ///< 128: a row here is a tile of 128 of the operand's
+  std::int64_t operand_rows = 0;
+  std::int64_t rows = 0;      ///< stored, where the depth is grouped
+  std::int64_t row_step = 1;  ///< 128: a stored row is for 128 of the operand's
   std::int64_t blocks = 1;
   std::int64_t depth = 0;  ///< where rows are grouped
   ScaleLayout layout = ScaleLayout::rows;

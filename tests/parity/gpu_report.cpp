@@ -2,6 +2,7 @@
 //
 // The report of a run on a GPU: what the tests and instruments found, and the speeds that `bench kernel` measures.
 // gpu_report --out FILE [--tests PROGRAM=GTEST.json]... [--revision TEXT] [--driver TEXT] [--check NAME=RESULT]...
+// [--only TEXT]...
 #include <cstdio>
 #include <ctime>
 #include <fstream>
@@ -28,9 +29,9 @@ Json as_json(const KernelSpeed& speed) {
                        {"share", speed.share}});
 }
 
-Json measure_rates() {
+Json measure_rates(const KernelBenchOptions& options) {
   Json rates = Json::array();
-  (void)bench_cuda_kernels({}, [&](const KernelSpeed& speed) {
+  (void)bench_cuda_kernels(options, [&](const KernelSpeed& speed) {
     std::printf("%-72s %-20s %9.3f ms %9.1f %s %6.1f %% of %s\n", speed.name.c_str(), speed.shape.c_str(),
                 speed.milliseconds, speed.rate, speed.ceiling == Ceiling::copy ? "GB/s" : "TFLOP/s",
                 100.0 * speed.share, name_of(speed.ceiling));
@@ -71,6 +72,7 @@ int report(int argc, char** argv) {
   std::string revision(git_revision());
   std::string driver = "unknown";
   Json checks = Json::object();
+  KernelBenchOptions options;
   for (int i = 1; i + 1 < argc; i += 2) {
     const std::string key = argv[i];
     const std::string value = argv[i + 1];
@@ -82,10 +84,12 @@ int report(int argc, char** argv) {
       revision = value;
     else if (key == "--driver")
       driver = value;
+    else if (key == "--only")
+      options.only.push_back(value);
     else if (key == "--check")
       checks[value.substr(0, value.find('='))] = value.substr(value.find('=') + 1);
     else
-      throw UserError("unknown option " + key + "; there are --out --tests --revision --driver --check");
+      throw UserError("unknown option " + key + "; there are --out --tests --revision --driver --only --check");
   }
   const cuda::DeviceInfo device = cuda::device_info();
   std::printf("%s, driver %s (CUDA %s), runtime %s\nrevision %s\nsources %s\n", device.name.c_str(), driver.c_str(),
@@ -103,7 +107,7 @@ int report(int argc, char** argv) {
                                     {"bytes", "by definition: inputs once, outputs once; own amax: a second read"},
                                     {"instruments", checks},
                                     {"tests", tests},
-                                    {"rates", measure_rates()}});
+                                    {"rates", measure_rates(options)}});
   const std::string text = result.pretty() + "\n";
   if (!out_path.empty()) {
     std::ofstream out(out_path, std::ios::binary);

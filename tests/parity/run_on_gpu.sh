@@ -4,7 +4,8 @@
 # run_on_gpu.sh pack BUILD FOLDER           copies the programs of a build, stripped, into FOLDER
 # run_on_gpu.sh run FOLDER REPORT [REVISION]  on a machine with a GPU: all parity tests, compute-sanitizer on a reduced
 #                                           set where it is installed, speeds, and REPORT (a JSON file)
-# The programs need only the C library and the driver. Exit 1 when a test or an instrument found something.
+# The programs need the C library, the driver and cuBLASLt 13: of Python's nvidia packages, of /usr/local/cuda, or of the
+# loader's path. Exit 1 when a test or an instrument found something.
 set -u
 
 case ${1-} in
@@ -26,6 +27,10 @@ revision=${4-}
 logs=$(mktemp -d)
 driver=$(nvidia-smi --query-gpu=driver_version --format=csv,noheader 2>/dev/null | head -n 1)
 status=0
+library=$(python3 -c 'import glob, nvidia
+print(next(iter(sorted(f for p in nvidia.__path__ for f in glob.glob(p + "/**/libcublasLt.so.13", recursive=True))), ""))' 2>/dev/null)
+[ -n "$library" ] || library=$(ls /usr/local/cuda/lib64/libcublasLt.so.13 2>/dev/null)
+[ -z "$library" ] || export LD_LIBRARY_PATH="$(dirname "$library"):${LD_LIBRARY_PATH-}"
 
 for program in parity_gpu operations_gpu; do
   echo "== $program"

@@ -2,6 +2,7 @@
 //
 // No fast kernels without a GPU: none serves anything, so that every operation takes its plain one.
 #include "fast/attention.hpp"
+#include "fast/chain_matmul.hpp"
 #include "fast/estimator.hpp"
 #include "fast/outliers.hpp"
 #include "fast/quantize_rows.hpp"
@@ -89,6 +90,12 @@ void quantize_tiles(const QuantizeJob* /*row*/, const QuantizeJob* /*column*/, D
   none();
 }
 void tiles_amax(const QuantizeJob* /*row*/, const QuantizeJob* /*column*/, Dtype /*source*/, CUstream_st* /*stream*/) {
+  none();
+}
+bool chain_matmul_serves(std::span<const ChainProduct> /*products*/) {
+  return false;
+}
+void chain_matmul(std::span<const ChainProduct> /*products*/, Stream /*stream*/) {
   none();
 }
 
