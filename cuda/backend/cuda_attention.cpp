@@ -56,7 +56,10 @@ void CudaBackend::attention_backward(const AttentionShape& shape, const TensorVi
   check_real(d_qkv);
   const Buffer mean = floats(qkv.rows * shape.heads);
   const AttentionGradientJob job{job_of(shape, qkv, out, log_sum_exp), d_out, d_qkv, mean.as<float>()};
-  if (fast() && fast::attention_backward_serves(job)) return fast::attention_backward(job, nullptr);
+  if (fast() && fast::attention_backward_serves(job)) {
+    const Buffer operands = allocate(fast::attention_backward_scratch(job.forward));
+    return fast::attention_backward(job, operands.data.get(), operands.bytes, nullptr);
+  }
   const Buffer scratch = floats(qkv.count());
   plain::attention_backward(job, scratch.as<float>(), nullptr);
 }

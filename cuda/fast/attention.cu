@@ -29,41 +29,56 @@ template <bool kRound>
 __device__ void softmax_tile(float (&s)[8][8], float c, bool diagonal, const RowState& state, float* scores) {
   constexpr unsigned kAll = 0xffffffffu;
   const bool second = thread_x() >= 8;
+  const auto seen = [&](int i, int j) { return !diagonal || column_of(j) <= row_of(i); };
+  float maximum[8];  // of this thread's key tile
 #pragma unroll
   for (int i = 0; i < 8; ++i) {
-    const int row = row_of(i);
-    float best = kAttentionStart;
+    maximum[i] = kAttentionStart;
 #pragma unroll
     for (int j = 0; j < 8; ++j)
-      if (!diagonal || column_of(j) <= row) best = larger_of(best, s[i][j]);
+      if (seen(i, j)) maximum[i] = larger_of(maximum[i], s[i][j]);
+  }
 #pragma unroll
-    for (int distance = 1; distance < 8; distance *= 2) best = larger_of(best, __shfl_xor_sync(kAll, best, distance));
-    const float other_best = __shfl_xor_sync(kAll, best, 8);
-    const float before = state.maximum[row];
-    const float middle = larger_of(before, second ? other_best : best);
-    const float after = larger_of(middle, second ? best : other_best);
-    const float maximum = second ? after : middle;
-    const float carry = softmax_term(second ? middle : before, maximum, c);
-
-    float sum = 0.0f;
+  for (int distance = 1; distance < 8; distance *= 2)
+#pragma unroll
+    for (int i = 0; i < 8; ++i) maximum[i] = larger_of(maximum[i], __shfl_xor_sync(kAll, maximum[i], distance));
+  float carry[8];
+#pragma unroll
+  for (int i = 0; i < 8; ++i) {
+    const float other = __shfl_xor_sync(kAll, maximum[i], 8);
+    const float before = state.maximum[row_of(i)];
+    const float first = larger_of(before, second ? other : maximum[i]);
+    maximum[i] = second ? larger_of(first, maximum[i]) : first;
+    carry[i] = softmax_term(second ? first : before, maximum[i], c);
+  }
+  float sum[8];
+#pragma unroll
+  for (int i = 0; i < 8; ++i) {
+    sum[i] = 0.0f;
 #pragma unroll
     for (int j = 0; j < 8; ++j) {
-      const bool seen = !diagonal || column_of(j) <= row;
-      const float p = seen ? softmax_term(s[i][j], maximum, c) : 0.0f;  // +0 changes no sum of what is not negative
-      sum = add_rn(sum, p);
-      scores[row * kScoreStride + place_of(column_of(j))] = attention_operand(p, kRound);
+      // The +0 of a masked key changes no sum of numbers that are not negative.
+      const float p = seen(i, j) ? softmax_term(s[i][j], maximum[i], c) : 0.0f;
+      sum[i] = add_rn(sum[i], p);
+      scores[row_of(i) * kScoreStride + place_of(column_of(j))] = attention_operand(p, kRound);
     }
+  }
 #pragma unroll
-    for (int distance = 1; distance < 8; distance *= 2) sum = add_rn(sum, __shfl_xor_sync(kAll, sum, distance));
-    const float other_sum = __shfl_xor_sync(kAll, sum, 8);
-    const float other_carry = __shfl_xor_sync(kAll, carry, 8);
-    __syncwarp();  // all have read the old maximum
-    if (thread_x() == 0) {
-      state.sum[row] = fma_rn(fma_rn(state.sum[row], carry, sum), other_carry, other_sum);
-      state.maximum[row] = after;
-      state.carry[row] = carry;
-      state.carry[kTile + row] = other_carry;
-    }
+  for (int distance = 1; distance < 8; distance *= 2)
+#pragma unroll
+    for (int i = 0; i < 8; ++i) sum[i] = add_rn(sum[i], __shfl_xor_sync(kAll, sum[i], distance));
+  __syncwarp();  // all have read the old maximum
+#pragma unroll
+  for (int i = 0; i < 8; ++i) {
+    const float second_sum = __shfl_xor_sync(kAll, sum[i], 8);
+    const float second_carry = __shfl_xor_sync(kAll, carry[i], 8);
+    const float second_maximum = __shfl_xor_sync(kAll, maximum[i], 8);
+    if (thread_x() != 0) continue;
+    const int row = row_of(i);
+    state.sum[row] = fma_rn(fma_rn(state.sum[row], carry[i], sum[i]), second_carry, second_sum);
+    state.maximum[row] = second_maximum;
+    state.carry[row] = carry[i];
+    state.carry[kTile + row] = second_carry;
   }
   __syncwarp();
 }
@@ -132,32 +147,28 @@ __device__ void attend(const AttentionJob& job, const Piece& piece, float* share
       static_cast<float*>(job.log_sum_exp.data)[(first + query + row) * job.log_sum_exp.stride + piece.head] =
           attention_log_sum_exp(state.maximum[row], sum, job.scales.exponent);
   }
-  store_rows<kCols>(job.out, first + query, q.rows, piece.head * job.value_dim, piece.col, cols, out);
+  store_rows<kCols>(job.out, first + query, q.rows, piece.head * job.value_dim, piece.col, cols, out,
+                    [](int i) { return row_of(i); });
 }
 
 template <class T, int kCols>
 __global__ void __launch_bounds__(kThreadsPerBlock, 1)
-    attention_kernel(const __grid_constant__ AttentionJob job, int tiles, int slices, std::int64_t pieces) {
+    attention_kernel(const __grid_constant__ AttentionJob job, int tiles, int slices) {
   extern __shared__ float4 dynamic[];
   const std::int64_t heads = job.sequences * job.heads;
-  for (std::int64_t number = blockIdx.x; number < pieces; number += gridDim.x) {
-    const std::int64_t of_tile = number % (heads * slices);  // the longest tiles first
-    attend<T, kCols>(
-        job,
-        {tiles - 1 - static_cast<int>(number / (heads * slices)), static_cast<int>(of_tile / heads) * kCols,
-         of_tile % heads % job.heads, of_tile % heads / job.heads},
-        reinterpret_cast<float*>(dynamic));
-    __syncthreads();
-  }
+  const std::int64_t of_tile = blockIdx.x % (heads * slices);
+  const int tile = tiles - 1 - static_cast<int>(blockIdx.x / (heads * slices));  // the longest first
+  attend<T, kCols>(
+      job, {tile, static_cast<int>(of_tile / heads) * kCols, of_tile % heads % job.heads, of_tile % heads / job.heads},
+      reinterpret_cast<float*>(dynamic));
 }
 
 template <class T, int kCols>
 void launch_attention(const AttentionJob& job, Stream stream) {
   const int tiles = static_cast<int>((job.length + kTile - 1) / kTile);
   const int slices = static_cast<int>((job.value_dim + kCols - 1) / kCols);
-  const std::int64_t pieces = job.sequences * job.heads * tiles * slices;
-  launch_resident("attention", attention_kernel<T, kCols>, pieces, kAttentionSharedBytes, stream, job, tiles, slices,
-                  pieces);
+  launch_blocks("attention", attention_kernel<T, kCols>, job.sequences * job.heads * tiles * slices,
+                kAttentionSharedBytes, stream, job, tiles, slices);
 }
 
 template <class T>

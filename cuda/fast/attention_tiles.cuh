@@ -58,6 +58,17 @@ struct Four<std::uint16_t> {
   }
 };
 
+/// Writes them, rounded to BF16 where `to` is.
+__device__ inline void store_four(float* to, const float4& four) {
+  *reinterpret_cast<float4*>(to) = four;
+}
+__device__ inline void store_four(std::uint16_t* to, const float4& four) {
+  const auto pair = [](float low, float high) {
+    return static_cast<std::uint32_t>(bf16_of(low)) | static_cast<std::uint32_t>(bf16_of(high)) << 16;
+  };
+  *reinterpret_cast<uint2*>(to) = {pair(four.x, four.y), pair(four.z, four.w)};
+}
+
 /// A head's columns from some row on; `rows` of them exist, what lies beyond reads as zero.
 template <class T>
 struct HeadRows {
@@ -65,6 +76,8 @@ struct HeadRows {
   std::int64_t stride;
   int rows;
 
+  __device__ HeadRows(const T* first, std::int64_t row_stride, int existing)
+      : data(first), stride(row_stride), rows(existing) {}
   __device__ HeadRows(const TensorView& view, std::int64_t row, std::int64_t col, std::int64_t rows_left)
       : data(static_cast<const T*>(view.data) + row * view.stride + col),
         stride(view.stride),
@@ -77,19 +90,20 @@ struct HeadRows {
 };
 
 /// A thread's share of one operand of a stage, on its way: rows of 4 * kGroups columns.
-template <class T, int kGroups>
-__device__ void fetch(Four<T> (&raw)[4], const HeadRows<T>& from, int row, int col, int cols) {
+template <int kGroups, class T, int kFours>
+__device__ void fetch(Four<T> (&raw)[kFours], const HeadRows<T>& from, int row, int col, int cols) {
 #pragma unroll
-  for (int i = 0; i < 4; ++i) {
+  for (int i = 0; i < kFours; ++i) {
     const int group = static_cast<int>(threadIdx.x) + kThreadsPerBlock * i;
     raw[i] = from.four(row + group / kGroups, col + group % kGroups * 4, cols);
   }
 }
 
-template <class T, int kGroups>
-__device__ void put(float* stage, const Four<T> (&raw)[4]) {
+/// Into a stage whose rows are four floats apart: no bank twice.
+template <int kGroups, class T, int kFours>
+__device__ void put(float* stage, const Four<T> (&raw)[kFours]) {
 #pragma unroll
-  for (int i = 0; i < 4; ++i) {
+  for (int i = 0; i < kFours; ++i) {
     const int group = static_cast<int>(threadIdx.x) + kThreadsPerBlock * i;
     *reinterpret_cast<float4*>(stage + group / kGroups * (4 * kGroups + 4) + group % kGroups * 4) = raw[i].widened();
   }
@@ -112,15 +126,51 @@ struct AttentionStream {
 
   /// Asks for the terms from `term` on of rows of scores.
   __device__ void fetch_scores(const HeadRows<T>& rows, const HeadRows<T>& columns, int term, int width) {
-    fetch<T, kStep / 4>(a, rows, 0, term, width);
-    fetch<T, kStep / 4>(b, columns, 0, term, width);
+    fetch<kStep / 4>(a, rows, 0, term, width);
+    fetch<kStep / 4>(b, columns, 0, term, width);
   }
   /// Asks for terms of an output of kCols columns.
   template <int kCols>
   __device__ void fetch_terms(const HeadRows<T>& rows, int term, int col, int cols) {
-    fetch<T, kCols / 4>(b, rows, term, col, cols);
+    fetch<kCols / 4>(b, rows, term, col, cols);
   }
 };
+
+/// Four terms of 8 x 8 scores. Meanwhile the rows of the next four come into `next`, the columns one ahead into y.
+__device__ __forceinline__ void add_four_scores(float (&s)[8][8], const float4 (&x)[8], float4 (&next)[8], float4& y,
+                                                const float* a, const float* b) {
+#pragma unroll
+  for (int j = 0; j < 8; ++j) {
+    const float4 y_next = j < 7 ? four_at(b + 8 * (j + 1) * kStepStride) : four_at(b + 4);
+    next[j] = four_at(a + 16 * j * kStepStride + 4);
+#pragma unroll
+    for (int i = 0; i < 8; ++i) s[i][j] = fma_rn(x[i].x, y.x, s[i][j]);
+#pragma unroll
+    for (int i = 0; i < 8; ++i) s[i][j] = fma_rn(x[i].y, y.y, s[i][j]);
+#pragma unroll
+    for (int i = 0; i < 8; ++i) s[i][j] = fma_rn(x[i].z, y.z, s[i][j]);
+#pragma unroll
+    for (int i = 0; i < 8; ++i) s[i][j] = fma_rn(x[i].w, y.w, s[i][j]);
+    y = y_next;
+  }
+}
+
+/// `count` terms, a multiple of four, of a stage; a and b: of this thread's first row and column. What is read ahead at
+/// the end lies in the rows' padding.
+__device__ __forceinline__ void add_scores(float (&s)[8][8], const float* a, const float* b, int count) {
+  float4 even[8];
+  float4 odd[8];
+#pragma unroll
+  for (int i = 0; i < 8; ++i) even[i] = four_at(a + 16 * i * kStepStride);
+  float4 y = four_at(b);
+  int k = 0;
+#pragma unroll 1
+  for (; k + 8 <= count; k += 8) {
+    add_four_scores(s, even, odd, y, a + k, b + k);
+    add_four_scores(s, odd, even, y, a + k + 4, b + k + 4);
+  }
+  if (k < count) add_four_scores(s, even, odd, y, a + k, b + k);
+}
 
 /// s = rows times columns over `width` columns of the heads, whose first terms are under way. `next()` asks for what
 /// follows the last.
@@ -134,62 +184,84 @@ __device__ __forceinline__ void score_product(AttentionStream<T>& stream, const 
     for (int j = 0; j < 8; ++j) s[i][j] = 0.0f;
 #pragma unroll 1
   for (int term = 0; term < width; term += kStep) {
-    put<T, kStep / 4>(stream.stage_a(), stream.a);
-    put<T, kStep / 4>(stream.stage_b(), stream.b);
+    put<kStep / 4>(stream.stage_a(), stream.a);
+    put<kStep / 4>(stream.stage_b(), stream.b);
     __syncthreads();
     if (term + kStep < width)
       stream.fetch_scores(rows, columns, term + kStep, width);
     else
       next();
-    const float* const a = stream.stage_a() + row_of(0) * kStepStride;
-    const float* const b = stream.stage_b() + column_of(0) * kStepStride;
-    const int count = width - term < kStep ? width - term : kStep;
-#pragma unroll 1
-    for (int k = 0; k < count; k += 4) {
-      float4 x[8];
-#pragma unroll
-      for (int i = 0; i < 8; ++i) x[i] = four_at(a + 16 * i * kStepStride + k);
-#pragma unroll
-      for (int j = 0; j < 8; ++j) {
-        const float4 y = four_at(b + 8 * j * kStepStride + k);
-#pragma unroll
-        for (int i = 0; i < 8; ++i) s[i][j] = fma_rn(x[i].x, y.x, s[i][j]);
-#pragma unroll
-        for (int i = 0; i < 8; ++i) s[i][j] = fma_rn(x[i].y, y.y, s[i][j]);
-#pragma unroll
-        for (int i = 0; i < 8; ++i) s[i][j] = fma_rn(x[i].z, y.z, s[i][j]);
-#pragma unroll
-        for (int i = 0; i < 8; ++i) s[i][j] = fma_rn(x[i].w, y.w, s[i][j]);
-      }
-    }
+    add_scores(s, stream.stage_a() + row_of(0) * kStepStride, stream.stage_b() + column_of(0) * kStepStride,
+               width - term < kStep ? width - term : kStep);
     stream.turn ^= 1;
   }
 }
 
-/// Terms [k, k + 4) of a stage of an output: sum[i][c] += score(row i, term) * stage(term, column c).
-template <int kCols, bool kMasked, class Visible>
-__device__ __forceinline__ void add_terms(float (&sum)[8][kCols / 16], const float* scores, const float* stage, int k,
-                                          const Visible& visible) {
-  float4 p[8];
+/// The columns 4 x + {0..3}, and those 64 later, of one row of a stage.
+template <int kCols>
+__device__ __forceinline__ void load_columns(float (&x)[kCols / 16], const float* row) {
 #pragma unroll
-  for (int i = 0; i < 8; ++i) p[i] = four_at(scores + 16 * i * kScoreStride);
-#pragma unroll
-  for (int d = 0; d < 4; ++d) {
-    float x[kCols / 16];
-#pragma unroll
-    for (int c = 0; c < kCols / 16; c += 4) {
-      const float4 four = four_at(stage + (k + d) * (kCols + 4) + 16 * c);
-      x[c] = four.x, x[c + 1] = four.y, x[c + 2] = four.z, x[c + 3] = four.w;
-    }
-#pragma unroll
-    for (int i = 0; i < 8; ++i) {
-      const float factor = d == 0 ? p[i].x : d == 1 ? p[i].y : d == 2 ? p[i].z : p[i].w;
-      if (kMasked && !visible(row_of(i), d)) continue;
-#pragma unroll
-      for (int c = 0; c < kCols / 16; ++c) sum[i][c] = fma_rn(factor, x[c], sum[i][c]);
-    }
+  for (int c = 0; c < kCols / 16; c += 4) {
+    const float4 four = four_at(row + 16 * c);
+    x[c] = four.x, x[c + 1] = four.y, x[c + 2] = four.z, x[c + 3] = four.w;
   }
 }
+
+__device__ __forceinline__ float element_of(const float4& four, int d) {
+  return d == 0 ? four.x : d == 1 ? four.y : d == 2 ? four.z : four.w;
+}
+
+/// Four terms of an output: sum[i][c] += factor(row i, term) * stage(term, column c), where visible(row, term of the
+/// four). Meanwhile the factors of the next four come into `next`, the columns one ahead into x.
+template <int kCols, int kStride, class Visible>
+__device__ __forceinline__ void add_four_terms(float (&sum)[8][kCols / 16], const float4 (&p)[8], float4 (&next)[8],
+                                               float (&x)[kCols / 16], const float* factors, const float* stage,
+                                               const Visible& visible) {
+#pragma unroll
+  for (int d = 0; d < 4; ++d) {
+    float x_next[kCols / 16];
+    load_columns<kCols>(x_next, stage + (d + 1) * (kCols + 4));
+#pragma unroll
+    for (int i = 2 * d; i < 2 * d + 2; ++i) next[i] = four_at(factors + 16 * i * kStride + 4);
+#pragma unroll
+    for (int i = 0; i < 8; ++i) {
+      if (!visible(row_of(i), d)) continue;
+#pragma unroll
+      for (int c = 0; c < kCols / 16; ++c) sum[i][c] = fma_rn(element_of(p[i], d), x[c], sum[i][c]);
+    }
+#pragma unroll
+    for (int c = 0; c < kCols / 16; ++c) x[c] = x_next[c];
+  }
+}
+
+/// `count` terms of a stage. factors: of this thread's first row, rows kStride apart; stage: at its first column. Both
+/// may be read four terms beyond.
+template <int kCols, int kStride, class Visible>
+__device__ __forceinline__ void add_terms(float (&sum)[8][kCols / 16], const float* factors, const float* stage,
+                                          int count, const Visible& visible) {
+  float4 even[8];
+  float4 odd[8];
+  float x[kCols / 16];
+#pragma unroll
+  for (int i = 0; i < 8; ++i) even[i] = four_at(factors + 16 * i * kStride);
+  load_columns<kCols>(x, stage);
+  int k = 0;
+#pragma unroll 1
+  for (; k + 8 <= count; k += 8) {
+    add_four_terms<kCols, kStride>(sum, even, odd, x, factors + k, stage + k * (kCols + 4),
+                                   [&](int row, int d) { return visible(row, k + d); });
+    add_four_terms<kCols, kStride>(sum, odd, even, x, factors + k + 4, stage + (k + 4) * (kCols + 4),
+                                   [&](int row, int d) { return visible(row, k + 4 + d); });
+  }
+  if (k < count)
+    add_four_terms<kCols, kStride>(sum, even, odd, x, factors + k, stage + k * (kCols + 4),
+                                   [&](int row, int d) { return visible(row, k + d); });
+}
+
+/// What every row sees.
+struct AllVisible {
+  __device__ bool operator()(int, int) const { return true; }
+};
 
 /// sum += scores (of this warp's rows, in shared memory) times `terms` rows, whose first are under way. Thread x owns
 /// the columns 4 x + {0..3}, and those 64 later. Before the terms from t on, `before(t)`. `masked`: only the terms for
@@ -202,7 +274,7 @@ __device__ __forceinline__ void output_product(AttentionStream<T>& stream, const
   const float* const own = scores + row_of(0) * kScoreStride;
 #pragma unroll 1
   for (int term = 0; term < terms; term += kTerms) {
-    put<T, kCols / 4>(stream.stage_b(), stream.b);
+    put<kCols / 4>(stream.stage_b(), stream.b);
     __syncthreads();
     if (term + kTerms < terms)
       stream.template fetch_terms<kCols>(rows, term + kTerms, col, cols);
@@ -211,38 +283,34 @@ __device__ __forceinline__ void output_product(AttentionStream<T>& stream, const
     before(term);
     const float* const stage = stream.stage_b() + 4 * thread_x();
     const float* const p = own + place_of(term);
-    const int count = terms - term < kTerms ? terms - term : kTerms;
-    if (masked) {
-#pragma unroll 1
-      for (int k = 0; k < count; k += 4)
-        add_terms<kCols, true>(sum, p + k, stage, k, [&](int row, int d) { return visible(row, term + k + d); });
-    } else {
-#pragma unroll 1
-      for (int k = 0; k < count; k += 4) add_terms<kCols, false>(sum, p + k, stage, k, [](int, int) { return true; });
-    }
+    const int count = terms - term < kTerms ? (terms - term + 3) / 4 * 4 : kTerms;  // whole fours: then masked
+    if (masked)
+      add_terms<kCols, kScoreStride>(sum, p, stage, count, [&](int row, int k) { return visible(row, term + k); });
+    else
+      add_terms<kCols, kScoreStride>(sum, p, stage, count, AllVisible{});
     stream.turn ^= 1;
   }
 }
 
 /// Writes a thread's part of `rows` rows from `row` on, columns [col, col + cols) of the head at `head_col`.
-template <int kCols>
+/// `row_of_part(i)`: which row sum[i] is of.
+template <int kCols, class RowOfPart>
 __device__ void store_rows(const TensorView& to, std::int64_t row, int rows, std::int64_t head_col, int col, int cols,
-                           const float (&sum)[8][kCols / 16]) {
+                           const float (&sum)[8][kCols / 16], const RowOfPart& row_of_part) {
 #pragma unroll
   for (int i = 0; i < 8; ++i) {
-    if (row_of(i) >= rows) continue;
+    const int part = row_of_part(i);
+    if (part >= rows) continue;
 #pragma unroll
     for (int c = 0; c < kCols / 16; c += 4) {
       const int at = col + 4 * thread_x() + 16 * c;
       if (at >= cols) continue;
-      const std::int64_t element = (row + row_of(i)) * to.stride + head_col + at;
-      const float* const x = sum[i] + c;
+      const std::int64_t element = (row + part) * to.stride + head_col + at;
+      const float4 four = {sum[i][c], sum[i][c + 1], sum[i][c + 2], sum[i][c + 3]};
       if (to.dtype == Dtype::f32)
-        *reinterpret_cast<float4*>(static_cast<float*>(to.data) + element) = {x[0], x[1], x[2], x[3]};
+        store_four(static_cast<float*>(to.data) + element, four);
       else
-        *reinterpret_cast<uint2*>(static_cast<std::uint16_t*>(to.data) + element) = {
-            static_cast<unsigned>(bf16_of(x[0])) | static_cast<unsigned>(bf16_of(x[1])) << 16,
-            static_cast<unsigned>(bf16_of(x[2])) | static_cast<unsigned>(bf16_of(x[3])) << 16};
+        store_four(static_cast<std::uint16_t*>(to.data) + element, four);
     }
   }
 }

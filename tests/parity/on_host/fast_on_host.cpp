@@ -149,7 +149,11 @@ void attention(const AttentionJob& /*job*/, Stream /*stream*/) {
 bool attention_backward_serves(const AttentionGradientJob& /*job*/) {
   return false;
 }
-void attention_backward(const AttentionGradientJob& /*job*/, Stream /*stream*/) {
+std::size_t attention_backward_scratch(const AttentionJob& /*job*/) {
+  return 0;
+}
+void attention_backward(const AttentionGradientJob& /*job*/, void* /*scratch*/, std::size_t /*bytes*/,
+                        Stream /*stream*/) {
   none();
 }
 
