@@ -90,7 +90,7 @@ Buffer CudaBackend::tensor_amax(const StepContext& context, const TensorView& or
   std::vector<GroupExtent> extents = group_extents(groups, x.rows, job.tile_height);
   const Buffer device_extents = to_device(extents);
   job.groups = device_extents.as<GroupExtent>();
-  if (fast() && spec.hadamard.size == 0 && fast::serves_tensor_amax(job)) {
+  if (fast() && fast::serves_tensor_amax(job, x.dtype)) {
     fast::tensor_amax(job, x.dtype, nullptr);
     return result;
   }

@@ -132,7 +132,7 @@ QuantizePlan::QuantizePlan(const StepContext& context, const TensorView& x, cons
   }
   if (two_level) {
     known_amax_ = known_amax != nullptr;
-    flat_amax_ = path_ != KernelPath::plain && spec.hadamard.size == 0 && fast::serves_tensor_amax(job_);
+    flat_amax_ = path_ != KernelPath::plain && fast::serves_tensor_amax(job_, x.dtype);
     result_.tensor_scales = allocate(group_count * sizeof(float));
     job_.tensor_scales = result_.tensor_scales.as<float>();
     if (spec.decode == DecodeOrder::te) {
@@ -197,7 +197,8 @@ void QuantizePlan::prepare_tiles(Stream stream, bool find_amax) {
     plain::known_tile_amax(job_, known_tiles_.as<std::uint32_t>(), stream);
   } else if (find_amax) {
     fill_bytes(tile_amax_.data.get(), 0, tile_amax_.bytes, stream);
-    if (job_.row_tiles * job_.col_tiles == 1 && job_.spec.hadamard.size == 0 && fast::serves_tensor_amax(job_)) {
+    if (job_.row_tiles * job_.col_tiles == 1 && job_.spec.hadamard.size == 0 &&
+        fast::serves_tensor_amax(job_, dtype_)) {
       QuantizeJob tensor = job_;
       tensor.group_amax = job_.tile_amax;
       fast::tensor_amax(tensor, dtype_, stream);
@@ -211,8 +212,7 @@ void QuantizePlan::prepare_tiles(Stream stream, bool find_amax) {
 void QuantizePlan::zero_what_patches_add_to(Stream stream) {
   if (nan_inputs_.data != nullptr) fill_bytes(nan_inputs_.data.get(), 0, nan_inputs_.bytes, stream);
   for (int f = 0; f < patches_->form_count; ++f)
-    if (patches_->forms[f].shared_words)
-      fill_bytes(job_.codes, 0, fast::patch_code_bytes(result_.codes.bytes), stream);
+    if (patches_->forms[f].shared_words) fill_bytes(job_.codes, 0, fast::patch_code_bytes(result_.codes.bytes), stream);
 }
 
 void QuantizePlan::run(Stream stream) {
@@ -262,7 +262,8 @@ RowAndColumnPlan::RowAndColumnPlan(QuantizePlan row, QuantizePlan column)
   NG_CHECK(row_.job_.source == column_.job_.source);
   together_ = row_.path_ != KernelPath::plain && column_.path_ == KernelPath::tiles && row_.tiles_serve_ &&
               fast::tiles_serve_together(row_.job_, column_.job_);
-  if (row_.path_ != KernelPath::patches || column_.path_ != KernelPath::patches || row_.dtype_ != column_.dtype_) return;
+  if (row_.path_ != KernelPath::patches || column_.path_ != KernelPath::patches || row_.dtype_ != column_.dtype_)
+    return;
   const auto both = [&] { return fast::patch_job(&row_.job_, &column_.job_, row_.dtype_, row_.extents_); };
   patches_ = both();
   if (!patches_) return;

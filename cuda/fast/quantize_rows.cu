@@ -1,16 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// One kernel text for all served specs: a tile of T elements belongs to T/16 neighbouring threads, which find its amax by
-// shuffles, make its scale each for itself, and write eight or sixteen bytes of codes. Tiles with a value that is not
-// finite take encode_scaled itself.
+// One kernel text for all served specs: a tile of T elements belongs to T/16 neighbouring threads, which find its amax
+// by shuffles, make its scale each for itself, and write eight or sixteen bytes of codes. A thread's sixteen elements
+// are one Hadamard group and one block of random bytes.
 #include "fast/quantize_rows.hpp"
 
-#include <cuda_fp8.h>
-
-#include "fast/loads.cuh"
-#include "fast/packed_e2m1.cuh"
+#include "fast/line.cuh"
 #include "fast/scales.cuh"
 #include "fast/served_specs.hpp"
+#include "fast/special.cuh"
 #include "narrowgauge/base/error.hpp"
 #include "runtime/launch.cuh"
 
@@ -18,42 +16,51 @@ namespace ng::cuda::fast {
 
 namespace {
 
-/// The codes of eight elements, first lowest: one word of nibbles.
-template <class Spec, class Elements>
-__device__ std::uint32_t eight_nibbles(const Elements& x, int first, float factor) {
-  std::uint32_t pair[4];
-#pragma unroll
-  for (int i = 0; i < 4; ++i)
-    pair[i] = bf16_pair_to_odd(mul_rn(x.element(first + i), factor), mul_rn(x.element(first + i + 4), factor));
-  return e2m1_nearest<Spec::kZeroSign>(pair);
-}
+constexpr int kUnit = 16;  ///< elements of a thread
 
-/// The codes of four elements, first lowest: one word of bytes, by the hardware's saturating conversion.
-template <class Spec, class Elements>
-__device__ std::uint32_t four_bytes(const Elements& x, int first, float factor) {
-  constexpr __nv_fp8_interpretation_t kHardware = Spec::kId == FormatId::e4m3 ? __NV_E4M3 : __NV_E5M2;
-  std::uint32_t word = 0;
-#pragma unroll
-  for (int i = 2; i >= 0; i -= 2) {
-    const float2 pair{mul_rn(x.element(first + i), factor), mul_rn(x.element(first + i + 1), factor)};
-    word = word << 16 | __nv_cvt_float2_to_fp8x2(pair, __NV_SATFINITE, kHardware);
-  }
-  return word;
-}
-
-template <class Elements, class Spec>
-__global__ void __launch_bounds__(kThreadsPerBlock) quantize_rows_kernel(const __grid_constant__ QuantizeJob job,
-                                                                         std::int64_t units) {
-  constexpr int kLanes = Spec::kTile / kElements;
-  const std::int64_t unit = thread_number();
-  const bool inside = unit < units;
+template <class Elements>
+__device__ Elements load_unit(const void* source, std::int64_t unit) {
   Elements x;
-  if (inside)
-    x.load(job.source, unit);
-  else
-    x.clear();  // stays for the shuffles
+  const uint4* from = static_cast<const uint4*>(source) + unit * (Elements::kWords / 4);
+#pragma unroll
+  for (int i = 0; i < Elements::kWords / 4; ++i) x.set(4 * i, __ldg(from + i));
+  return x;
+}
 
-  std::uint32_t amax = x.amax();
+/// A job and what the host can make ready for it.
+struct RowJob : QuantizeJob {
+  HadamardFactors hadamard;
+  PhiloxKeys keys;
+};
+
+/// The unit as it is quantized.
+template <bool kBf16, bool kTransform>
+__device__ ElementsOf<kBf16, kUnit> transformed_unit(const RowJob& job, std::int64_t unit) {
+  const auto x = load_unit<ElementsOf<kBf16, kUnit>>(job.source, unit);
+  if constexpr (kTransform)
+    return hadamard_16(x, job.hadamard);
+  else
+    return x;
+}
+
+/// The random bytes of a unit.
+__device__ uint4 unit_bytes(const RowJob& job, std::int64_t unit) {
+  if (job.row_ids == nullptr && job.logical_cols == job.cols && job.logical_col0 == 0)
+    return sixteen_bytes(job, job.keys, 0, unit * kUnit);
+  const std::uint32_t per_row = static_cast<std::uint32_t>(job.cols / kUnit);
+  const std::uint32_t number = static_cast<std::uint32_t>(unit);  // serves(): there are less than 2^32
+  return sixteen_bytes(job, job.keys, number / per_row, static_cast<std::int64_t>(number % per_row * kUnit));
+}
+
+template <bool kBf16, class Spec, bool kTransform, bool kStochastic>
+__global__ void __launch_bounds__(kThreadsPerBlock)
+    quantize_rows_kernel(const __grid_constant__ RowJob job, std::int64_t units) {
+  constexpr int kLanes = Spec::kTile / kUnit;
+  const std::int64_t thread = thread_number();
+  const bool inside = thread < units;
+  const std::int64_t unit = inside ? thread : units - 1;  // all stay for the shuffles
+  auto x = transformed_unit<kBf16, kTransform>(job, unit);
+  std::uint32_t amax = x.template amax<kUnit>(0);
 #pragma unroll
   for (int distance = 1; distance < kLanes; distance *= 2) {
     const std::uint32_t other = __shfl_xor_sync(0xffffffffu, amax, distance);
@@ -61,43 +68,33 @@ __global__ void __launch_bounds__(kThreadsPerBlock) quantize_rows_kernel(const _
   }
   if (!inside) return;
 
-  QuantizerSpec spec;
-  spec.element = kFormatOf<Spec::kId>;
-  spec.element_id = Spec::kId;
-  spec.scale_format = Spec::kScale;
-  spec.rule = Spec::kRule;
-  spec.cast.zero_sign = Spec::kZeroSign;
-  spec.cast.nan = job.spec.cast.nan;
-  spec.infinite_scale_code = job.spec.infinite_scale_code;
-  spec.amax_floor = job.spec.amax_floor;
   const TensorScale tensor = Spec::kScale == ScaleFormat::e4m3 ? job.tensor[0] : TensorScale{};
-  const TileScale scale = scale_of<Spec>(spec, amax, tensor);
-  if (unit % kLanes == 0) {
+  const QuickScale scale =
+      quick_scale<Spec>(amax, ScaleSource<false>{job.spec.amax_floor, wanted_by_te(tensor), tensor.decode});
+  const bool writes_scale = unit % kLanes == 0;
+  if (!scale.ordinary) {
+    if (!scale.clamped) {
+      const std::int64_t row = unit / (job.cols / kUnit);
+      encode_special<kBf16, Spec::kBits>(&job, false, row, unit * kUnit - row * job.cols, kUnit, amax, tensor.encode,
+                                         tensor.decode, writes_scale);
+      return;
+    }
+    x.template clamp<kUnit>(0, clamp_bound(scale.factor));
+  }
+  if (writes_scale) {
     if constexpr (Spec::kScale == ScaleFormat::f32)
       static_cast<float*>(job.scales)[unit / kLanes] = float_of(scale.code);
     else
       static_cast<std::uint8_t*>(job.scales)[unit / kLanes] = static_cast<std::uint8_t>(scale.code);
   }
-
-  constexpr int kBits = Spec::kBits;
-  constexpr int kWords = kElements * kBits / 32;
+  constexpr int kWords = kUnit * Spec::kBits / 32;
   std::uint32_t words[kWords];
-  if (amax < kInfinityBits && is_finite_bits(bits_of(scale.encode))) {
-#pragma unroll
-    for (int w = 0; w < kWords; ++w) {
-      if constexpr (kBits == 4)
-        words[w] = eight_nibbles<Spec>(x, 8 * w, scale.encode);
-      else
-        words[w] = four_bytes<Spec>(x, 4 * w, scale.encode);
-    }
+  if constexpr (kStochastic) {
+    const uint4 bytes = unit_bytes(job, unit);
+    encode_tile<Spec, true, kUnit>(scale.factor, x, 0, ElementBytes<kUnit>{{bytes.x, bytes.y, bytes.z, bytes.w}},
+                                   words);
   } else {
-#pragma unroll
-    for (int w = 0; w < kWords; ++w) {
-      words[w] = 0;
-#pragma unroll
-      for (int i = 0; i < 32 / kBits; ++i)
-        words[w] |= encode_scaled(spec, scale, x.element(w * (32 / kBits) + i)) << (kBits * i);
-    }
+    encode_tile<Spec, false, kUnit>(scale.factor, x, 0, NoBytes{}, words);
   }
   if constexpr (kWords == 2)
     reinterpret_cast<uint2*>(job.codes)[unit] = uint2{words[0], words[1]};
@@ -105,60 +102,97 @@ __global__ void __launch_bounds__(kThreadsPerBlock) quantize_rows_kernel(const _
     reinterpret_cast<uint4*>(job.codes)[unit] = uint4{words[0], words[1], words[2], words[3]};
 }
 
-template <class Elements>
-__global__ void __launch_bounds__(kThreadsPerBlock) tensor_amax_kernel(const __grid_constant__ QuantizeJob job,
-                                                                       std::int64_t units, std::int64_t threads) {
+template <bool kBf16, bool kTransform>
+__global__ void __launch_bounds__(kThreadsPerBlock)
+    tensor_amax_kernel(const __grid_constant__ RowJob job, std::int64_t units, std::int64_t threads) {
   std::uint32_t amax = 0;
   for (std::int64_t unit = thread_number(); unit < units; unit += threads) {
-    Elements x;
-    x.load(job.source, unit);
-    const std::uint32_t here = x.amax();
+    const std::uint32_t here = transformed_unit<kBf16, kTransform>(job, unit).template amax<kUnit>(0);
     amax = here > amax ? here : amax;
   }
+  if (kTransform && is_nan_bits(amax)) amax = kQuietNanBits;  // that of sums, whatever the hardware makes of it
   amax = __reduce_max_sync(0xffffffffu, amax);
   if (threadIdx.x % 32 == 0) atomicMax(job.group_amax, amax);
 }
 
 bool is_flat(const QuantizeJob& job) {
-  return job.stride == job.cols && job.rows * job.cols % kElements == 0 &&
+  return job.stride == job.cols && job.rows * job.cols % kUnit == 0 &&
          reinterpret_cast<std::uintptr_t>(job.source) % 16 == 0;
+}
+
+bool transforms(const QuantizeJob& job) {
+  return job.spec.hadamard.size != 0;
+}
+
+RowJob row_job(const QuantizeJob& job) {
+  return RowJob{job, hadamard_factors(job.signs), stream_keys(job.stream)};
+}
+
+std::int64_t units_of(const QuantizeJob& job) {
+  return job.rows * job.cols / kUnit;
 }
 
 }  // namespace
 
+bool serves_front(const QuantizerSpec& spec, Dtype source) {
+  const HadamardSpec& h = spec.hadamard;
+  const bool stochastic = spec.cast.rounding == Rounding::stochastic;
+  if (source == Dtype::f32) return h.size == 0 && spec.cast.rounding == Rounding::nearest_even;
+  if (source != Dtype::bf16) return false;
+  if (h.size != 0 && (h.size != 16 || h.order != HadamardOrder::butterfly || h.result != HadamardResult::bf16))
+    return false;
+  if (stochastic) return spec.cast.random_bits == 8 && spec.element_id == FormatId::e2m1;
+  return spec.cast.rounding == Rounding::nearest_even;
+}
+
 bool serves(const QuantizeJob& job, Dtype source) {
   const QuantizerSpec& spec = job.spec;
-  if (source != Dtype::f32 && source != Dtype::bf16) return false;
-  if (!is_flat(job) || job.orientation != Orientation::row || spec.hadamard.size != 0) return false;
-  if (spec.cast.rounding != Rounding::nearest_even || spec.cast.overflow != Overflow::saturate) return false;
+  if (!serves_front(spec, source)) return false;
+  if (!is_flat(job) || job.orientation != Orientation::row) return false;
+  if (spec.cast.overflow != Overflow::saturate) return false;
   if (spec.cast.nan == NanChoice::error || spec.application != ScaleApplication::multiply) return false;
   if (needs_tensor_amax(spec.rule) && job.group_count != 1) return false;
   if (reinterpret_cast<std::uintptr_t>(job.codes) % 16 != 0) return false;
+  if (spec.cast.rounding == Rounding::stochastic &&
+      (job.logical_cols % kUnit != 0 || job.logical_col0 % kUnit != 0 || units_of(job) > 0xffffffff))
+    return false;
   return spec.tile_cols > 0 && job.cols % spec.tile_cols == 0 && visit_spec(spec, [](auto) {});
 }
 
 void quantize_rows(const QuantizeJob& job, Dtype source, cudaStream_t stream) {
-  const std::int64_t units = job.rows * job.cols / kElements;
+  const std::int64_t units = units_of(job);
+  const bool transform = transforms(job);
+  const auto run = [&](auto kernel) { launch("quantize_rows", kernel, units, stream, row_job(job), units); };
   const bool served = visit_spec(job.spec, [&]<class Spec>(Spec) {
-    if (source == Dtype::f32)
-      launch("quantize_rows", quantize_rows_kernel<FloatElements, Spec>, units, stream, job, units);
-    else
-      launch("quantize_rows", quantize_rows_kernel<Bf16Elements, Spec>, units, stream, job, units);
+    if (source == Dtype::f32) return run(quantize_rows_kernel<false, Spec, false, false>);
+    if constexpr (Spec::kBits == 4) {
+      if (job.spec.cast.rounding == Rounding::stochastic)
+        return transform ? run(quantize_rows_kernel<true, Spec, true, true>)
+                         : run(quantize_rows_kernel<true, Spec, false, true>);
+    }
+    transform ? run(quantize_rows_kernel<true, Spec, true, false>)
+              : run(quantize_rows_kernel<true, Spec, false, false>);
   });
   if (!served) throw MachineError("kernel quantize_rows does not serve this quantizer");
 }
 
-bool serves_tensor_amax(const QuantizeJob& job) { return job.group_count == 1 && is_flat(job); }
+bool serves_tensor_amax(const QuantizeJob& job, Dtype source) {
+  if (job.group_count != 1 || !is_flat(job)) return false;
+  return !transforms(job) || (job.orientation == Orientation::row && serves_front(job.spec, source));
+}
 
 void tensor_amax(const QuantizeJob& job, Dtype source, cudaStream_t stream) {
   constexpr std::int64_t kMostThreads = 2048 * 132 * 2;  // some waves of a large GPU
-  const std::int64_t units = job.rows * job.cols / kElements;
+  const std::int64_t units = units_of(job);
   const std::int64_t blocks = (units + kThreadsPerBlock - 1) / kThreadsPerBlock;
   const std::int64_t threads = blocks * kThreadsPerBlock < kMostThreads ? blocks * kThreadsPerBlock : kMostThreads;
+  const auto run = [&](auto kernel) { launch("tensor_amax", kernel, threads, stream, row_job(job), units, threads); };
   if (source == Dtype::f32)
-    launch("tensor_amax", tensor_amax_kernel<FloatElements>, threads, stream, job, units, threads);
+    run(tensor_amax_kernel<false, false>);
+  else if (transforms(job))
+    run(tensor_amax_kernel<true, true>);
   else
-    launch("tensor_amax", tensor_amax_kernel<Bf16Elements>, threads, stream, job, units, threads);
+    run(tensor_amax_kernel<true, false>);
 }
 
 }  // namespace ng::cuda::fast

@@ -73,7 +73,7 @@ void pack_residual(const OutlierJob& /*job*/, const OutlierJob& /*from*/, std::i
                    CUstream_st* /*stream*/) {
   none();
 }
-bool serves_tensor_amax(const QuantizeJob& /*job*/) {
+bool serves_tensor_amax(const QuantizeJob& /*job*/, Dtype /*source*/) {
   return false;
 }
 void tensor_amax(const QuantizeJob& /*job*/, Dtype /*source*/, CUstream_st* /*stream*/) {
