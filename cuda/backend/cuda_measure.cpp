@@ -9,6 +9,7 @@
 #include "backend/cuda_backend.hpp"
 #include "backend/cuda_quantizer.hpp"
 #include "backend/outliers.hpp"
+#include "fast/measure_errors.hpp"
 #include "narrowgauge/backend/scaled_tiles.hpp"
 #include "narrowgauge/base/check.hpp"
 #include "narrowgauge/quantize/measure_terms.hpp"
@@ -80,8 +81,12 @@ class Measuring {
   void errors() {
     if (given_.view.count() == 0) return;
     MeasureJob job = measure_job();
-    job.partials = partials(kErrorSums, leaves());
-    plain::measure_errors(job, nullptr);
+    const bool is_fast = choice_ == KernelChoice::fastest && fast::serves_measure_errors(job);
+    job.partials = partials(kErrorSums, is_fast ? fast::measure_error_nodes(job) : leaves());
+    if (is_fast)
+      fast::measure_errors(job, nullptr);
+    else
+      plain::measure_errors(job, nullptr);
     plain::add_rows(job.partials, MeasuredSum::error2, kErrorSums, totals_, nullptr);
   }
 
@@ -108,7 +113,11 @@ class Measuring {
     }
     const std::uint8_t* flags = counted.as<std::uint8_t>();
     if (q_.spec.scale_format == ScaleFormat::f32) {
-      plain::measure_scales(ScaleJob{form_.job, q_.scale_rows, flags, nullptr, totals_}, nullptr);
+      const ScaleJob job{form_.job, q_.scale_rows, flags, nullptr, totals_};
+      if (choice_ == KernelChoice::fastest && fast::serves_measure_scales())
+        fast::measure_scales(job, nullptr);
+      else
+        plain::measure_scales(job, nullptr);
       return;
     }
     count(CountJob{q_.scales.as<std::uint8_t>(), CodeStorage::byte, q_.scale_rows, q_.scale_cols, q_.scale_cols,
@@ -232,7 +241,12 @@ class Measuring {
     plain::scale_logs(ScaleJob{form.job, q.scale_rows, nullptr, logs.as<double>(), nullptr}, nullptr);
     return logs;
   }
-  void count(const CountJob& job) { plain::count_codes(job, nullptr); }
+  void count(const CountJob& job) const {
+    if (choice_ == KernelChoice::fastest && fast::serves_count_codes(job))
+      fast::count_codes(job, nullptr);
+    else
+      plain::count_codes(job, nullptr);
+  }
 
   /// Statistics of scales: of FP32 ones as gathered, of others from the counts of their codes.
   void add_scales(const MeasureTotals& t, MeasureSums& s) const {

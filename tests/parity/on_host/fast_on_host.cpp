@@ -5,6 +5,7 @@
 #include "fast/chain_matmul.hpp"
 #include "fast/estimator.hpp"
 #include "fast/outliers.hpp"
+#include "fast/measure_errors.hpp"
 #include "fast/quantize_rows.hpp"
 #include "fast/quantize_tiles.hpp"
 #include "fast/residual_product.hpp"
@@ -154,6 +155,28 @@ std::size_t attention_backward_scratch(const AttentionJob& /*job*/) {
 }
 void attention_backward(const AttentionGradientJob& /*job*/, void* /*scratch*/, std::size_t /*bytes*/,
                         Stream /*stream*/) {
+  none();
+}
+
+bool serves_measure_errors(const MeasureJob& /*job*/) {
+  return false;
+}
+std::int64_t measure_error_nodes(const MeasureJob& /*job*/) {
+  none();
+}
+void measure_errors(const MeasureJob& /*job*/, Stream /*stream*/) {
+  none();
+}
+bool serves_count_codes(const CountJob& /*job*/) {
+  return false;
+}
+void count_codes(const CountJob& /*job*/, Stream /*stream*/) {
+  none();
+}
+bool serves_measure_scales() {
+  return false;
+}
+void measure_scales(const ScaleJob& /*job*/, Stream /*stream*/) {
   none();
 }
 
