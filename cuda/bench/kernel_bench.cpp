@@ -132,6 +132,7 @@ KernelBenchReport bench_cuda_kernels(const KernelBenchOptions& options, const Ke
   cuda::bench_estimator(bench);
   cuda::bench_layers(bench);
   cuda::bench_attention(bench);
+  cuda::bench_measures(bench);
   return bench.take_report();
 }
 

@@ -60,5 +60,6 @@ void bench_outliers(KernelBench& bench);
 void bench_estimator(KernelBench& bench);
 void bench_layers(KernelBench& bench);
 void bench_attention(KernelBench& bench);
+void bench_measures(KernelBench& bench);
 
 }  // namespace ng::cuda

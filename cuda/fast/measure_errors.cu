@@ -205,13 +205,16 @@ __global__ void __launch_bounds__(kThreadsPerBlock, 2)
         } else {
           const std::uint8_t* codes = q.codes + c * q.row_bytes + place.row * kBits / 8;
           const int shift = kBits == 4 ? static_cast<int>(place.row % 2) * 4 : 0;
-          std::uint32_t code[kChunk];
 #pragma unroll
-          for (int i = 0; i < kChunk; ++i) code[i] = __ldg(codes + i * q.row_bytes);
+          for (int half = 0; half < kChunk; half += kChunk / 2) {
+            std::uint32_t code[kChunk / 2];
 #pragma unroll
-          for (int i = 0; i < kChunk; ++i) {
-            tile_of(c + static_cast<std::uint32_t>(i));
-            add_element(leaf, counts, chunk.element(i), sm_value[code[i] >> shift & (kCodes - 1)], tile);
+            for (int i = 0; i < kChunk / 2; ++i) code[i] = __ldg(codes + (half + i) * q.row_bytes);
+#pragma unroll
+            for (int i = 0; i < kChunk / 2; ++i) {
+              tile_of(c + static_cast<std::uint32_t>(half + i));
+              add_element(leaf, counts, chunk.element(half + i), sm_value[code[i] >> shift & (kCodes - 1)], tile);
+            }
           }
         }
       }
