@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// `--backend cuda` in this version: the kernels of quantization are here, the other operations of a training step are
-// not, and a backend that lacks operations is none. It says so, and whether a GPU could be used at all.
+// What `--backend cuda` answers: the backend with its fastest kernels, or why there is none.
+#include "backend/cuda_backend.hpp"
 #include "narrowgauge/backend/registry.hpp"
 #include "narrowgauge/base/error.hpp"
 #include "runtime/device.hpp"
@@ -9,13 +9,13 @@
 namespace ng {
 
 std::string cuda_absent_reason() {
-  return "this version has CUDA kernels for quantization only, not for training";
+  return "";
 }
 
-std::unique_ptr<Backend> make_cuda_backend(const BackendOptions& /*options*/) {
-  const auto problem = cuda::device_problem();
-  throw UserError("no CUDA backend: " + cuda_absent_reason() + (problem ? " (and " + *problem + ")" : std::string()) +
-                  "; valid: --backend cpu");
+std::unique_ptr<Backend> make_cuda_backend(const BackendOptions& options) {
+  if (const auto problem = cuda::device_problem())
+    throw UserError("no CUDA backend: " + *problem + "; valid: --backend cpu");
+  return cuda::make_backend_of(options, cuda::KernelChoice::fastest);
 }
 
 }  // namespace ng

@@ -11,7 +11,7 @@ set -u
 case ${1-} in
   pack)
     mkdir -p "$3" || exit 3
-    for program in parity_gpu operations_gpu gpu_report; do
+    for program in parity_gpu operations_gpu whole_run_gpu gpu_report; do
       cp "$2/bin/$program" "$3/" && strip "$3/$program" || exit 3
     done
     ls -l "$3"
@@ -25,6 +25,8 @@ bin=$2
 report=$3
 revision=${4-}
 logs=$(mktemp -d)
+NARROWGAUGE_SOURCE=$(cd "$(dirname "$0")/../.." && pwd)  # recipes, models and the corpus of the runs
+export NARROWGAUGE_SOURCE
 driver=$(nvidia-smi --query-gpu=driver_version --format=csv,noheader 2>/dev/null | head -n 1)
 status=0
 library=$(python3 -c 'import glob, nvidia
@@ -32,7 +34,7 @@ print(next(iter(sorted(f for p in nvidia.__path__ for f in glob.glob(p + "/**/li
 [ -n "$library" ] || library=$(ls /usr/local/cuda/lib64/libcublasLt.so.13 2>/dev/null)
 [ -z "$library" ] || export LD_LIBRARY_PATH="$(dirname "$library"):${LD_LIBRARY_PATH-}"
 
-for program in parity_gpu operations_gpu; do
+for program in parity_gpu operations_gpu whole_run_gpu; do
   echo "== $program"
   timeout 300 "$bin/$program" --gtest_filter='-Reduced.*' --gtest_output=json:"$logs/$program.json" || status=1
 done
@@ -40,7 +42,7 @@ done
 sanitizer=$(command -v compute-sanitizer || ls /usr/local/cuda/bin/compute-sanitizer 2>/dev/null)
 set -- --out "$report" --driver "${driver:-unknown}"
 [ -z "$revision" ] || set -- "$@" --revision "$revision"
-for program in parity_gpu operations_gpu; do
+for program in parity_gpu operations_gpu whole_run_gpu; do
   [ ! -f "$logs/$program.json" ] || set -- "$@" --tests "$program=$logs/$program.json"
 done
 for tool in memcheck racecheck initcheck; do
