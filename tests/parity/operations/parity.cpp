@@ -48,7 +48,8 @@ void Outputs::add(Backend& backend, const std::string& name, const Buffer& buffe
 void Outputs::add(const std::string& name, double value) {
   if (std::isnan(value)) value = std::numeric_limits<double>::quiet_NaN();  // one NaN is as good as another
   Entry entry{name, Dtype::i64, 1, std::vector<std::byte>(sizeof value)};
-  std::memcpy(entry.bytes.data(), &value, sizeof value);
+  const double kept = std::isnan(value) ? std::numeric_limits<double>::quiet_NaN() : value;  // any NaN is the same
+  std::memcpy(entry.bytes.data(), &kept, sizeof kept);
   entries_.push_back(std::move(entry));
 }
 
