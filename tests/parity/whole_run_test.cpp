@@ -27,7 +27,6 @@ class WholeRun : public testing::Test {
 
   static void expect_same_run(const std::string& name, ng::RunRequest request) {
     SCOPED_TRACE(name);
-    request.record_path = "none";
     const Folder folder("whole-" + name);
     const End cpu = run(folder, "cpu", request, 2);
     request.backend = "cuda";
