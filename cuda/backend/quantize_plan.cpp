@@ -127,8 +127,13 @@ QuantizePlan::QuantizePlan(const StepContext& context, const TensorView& x, cons
       path_ = KernelPath::rows;
     else if (tiles_serve_)
       path_ = KernelPath::tiles;
-    else if ((patches_ = fast::patch_job(row_form ? &job_ : nullptr, row_form ? nullptr : &job_, x.dtype, extents_)))
+    else if (auto cut =
+                 fast::cut_into_patches(row_form ? &job_ : nullptr, row_form ? nullptr : &job_, x.dtype, extents_)) {
       path_ = KernelPath::patches;
+      bands_ = to_device(cut->bands);
+      patches_ = cut->job;
+      patches_->bands = bands_.as<fast::PatchBand>();
+    }
   }
   if (two_level) {
     known_amax_ = known_amax != nullptr;
@@ -158,7 +163,7 @@ QuantizePlan::QuantizePlan(const StepContext& context, const TensorView& x, cons
   }
   if (path_ == KernelPath::patches) {
     if (patches_->forms[0].scales_known) allocate_tiles();
-    patches_ = fast::patch_job(row_form ? &job_ : nullptr, row_form ? nullptr : &job_, x.dtype, extents_);
+    patches_->forms[0].job = job_;
     return;
   }
   if (spec.hadamard.size != 0) {
@@ -262,14 +267,17 @@ RowAndColumnPlan::RowAndColumnPlan(QuantizePlan row, QuantizePlan column)
   NG_CHECK(row_.job_.source == column_.job_.source);
   together_ = row_.path_ != KernelPath::plain && column_.path_ == KernelPath::tiles && row_.tiles_serve_ &&
               fast::tiles_serve_together(row_.job_, column_.job_);
-  if (row_.path_ != KernelPath::patches || column_.path_ != KernelPath::patches || row_.dtype_ != column_.dtype_)
-    return;
-  const auto both = [&] { return fast::patch_job(&row_.job_, &column_.job_, row_.dtype_, row_.extents_); };
-  patches_ = both();
-  if (!patches_) return;
-  for (const fast::PatchForm& form : patches_->forms)
-    if (form.scales_known) (form.job.orientation == Orientation::row ? row_ : column_).allocate_tiles();
-  patches_ = both();
+  if (row_.path_ != KernelPath::patches || column_.path_ != KernelPath::patches || row_.dtype_ != column_.dtype_) return;
+  auto cut = fast::cut_into_patches(&row_.job_, &column_.job_, row_.dtype_, row_.extents_);
+  if (!cut) return;
+  bands_ = to_device(cut->bands);
+  patches_ = cut->job;
+  patches_->bands = bands_.as<fast::PatchBand>();
+  for (fast::PatchForm& form : patches_->forms) {
+    QuantizePlan& plan = form.job.orientation == Orientation::row ? row_ : column_;
+    if (form.scales_known) plan.allocate_tiles();
+    form.job = plan.job_;
+  }
   together_ = true;
 }
 

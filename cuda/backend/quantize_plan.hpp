@@ -69,7 +69,7 @@ class QuantizePlan {
   bool flat_amax_ = false;
   bool known_amax_ = false;
   std::optional<fast::PatchJob> patches_;
-  Buffer groups_, transformed_, tile_amax_, known_tiles_, group_amax_, tensor_, tiles_, nan_inputs_;
+  Buffer groups_, bands_, transformed_, tile_amax_, known_tiles_, group_amax_, tensor_, tiles_, nan_inputs_;
 };
 
 /// Both forms of one tensor: from one read where a fast kernel serves the pair, otherwise one after the other.
@@ -90,6 +90,7 @@ class RowAndColumnPlan {
   QuantizePlan row_, column_;
   bool together_;
   std::optional<fast::PatchJob> patches_;  ///< of both forms
+  Buffer bands_;
 };
 
 }  // namespace ng::cuda

@@ -12,12 +12,14 @@ namespace ng::cuda::fast {
 
 namespace {
 
-constexpr int kPieceCols = 1024;
+constexpr int kRowsPerThread = 8;
 
 struct DecodeJob {
   DequantizeJob job;
   DecodeConstants constants;
-  int piece_rows = 0;
+  bool whole_units = false;  ///< the elements of a unit are of one tile
+  int units = 0;             ///< of a row of a piece, a power of two, one for each of as many threads
+  int units_log2 = 0;
   std::int64_t pieces_across = 0;
 };
 
@@ -32,19 +34,25 @@ struct ScalePlace {
   std::int64_t group;
 };
 
-/// `across`: tile number of the column where it is not grouped.
-NG_HD ScalePlace scale_place(const DequantizeJob& job, std::int64_t row, std::int64_t col, std::int64_t across) {
-  const bool row_form = job.orientation == Orientation::row;
-  const std::int64_t grouped = row_form ? row : col;
-  const std::int64_t g = plain::group_of_row(job.groups, job.group_count, grouped);
-  const GroupExtent group = job.groups[g];
-  const std::uint32_t tile = static_cast<std::uint32_t>(row_form ? job.spec.tile_rows : job.spec.tile_cols);
-  const std::uint32_t in_group = static_cast<std::uint32_t>(grouped - group.begin);
-  const std::int64_t number = group.first_tile + (tile == 0 ? 0 : tile == 1 ? in_group : in_group / tile);
-  if (row_form) return {number * job.scale_cols + across, g};
-  const std::uint32_t height = static_cast<std::uint32_t>(job.spec.tile_rows);
-  const std::int64_t down = height == 0 ? 0 : height == 1 ? row : static_cast<std::uint32_t>(row) / height;
-  return {down * job.scale_cols + number, g};
+/// Number of the tile along an axis, `tile` elements a tile; 0 and 1 need no division.
+NG_HD std::int64_t tile_along(std::int64_t element, std::int32_t tile) {
+  if (tile == 0) return 0;
+  if (tile == 1) return element;
+  return static_cast<std::uint32_t>(element) / static_cast<std::uint32_t>(tile);
+}
+
+/// What a place has of its row alone, and of its column alone: a number of a tile, and the group on the grouped axis.
+NG_HD ScalePlace along_groups(const DequantizeJob& job, std::int64_t element, std::int32_t tile) {
+  const std::int64_t g = plain::group_of_row(job.groups, job.group_count, element);
+  return {job.groups[g].first_tile + tile_along(element - job.groups[g].begin, tile), g};
+}
+NG_HD ScalePlace of_row(const DequantizeJob& job, std::int64_t row) {
+  if (job.orientation == Orientation::row) return along_groups(job, row, job.spec.tile_rows);
+  return {tile_along(row, job.spec.tile_rows), 0};
+}
+NG_HD ScalePlace of_col(const DequantizeJob& job, std::int64_t col) {
+  if (job.orientation == Orientation::column) return along_groups(job, col, job.spec.tile_cols);
+  return {tile_along(col, job.spec.tile_cols), 0};
 }
 
 NG_HD DecodeFactors factors_at(const DequantizeJob& job, const ScalePlace& place) {
@@ -58,26 +66,11 @@ NG_HD DecodeFactors factors_at(const DequantizeJob& job, const ScalePlace& place
   return {scale, two ? job.tensor_scales[place.group] : 1.0f};
 }
 
-NG_HD std::uint32_t code_at(const DequantizeJob& job, const std::uint32_t* words, int i) {
-  if (job.storage == CodeStorage::nibble) return words[i / 8] >> (i % 8 * 4) & 0xfu;
-  if (job.storage == CodeStorage::byte) return words[i / 4] >> (i % 4 * 8) & 0xffu;
-  return words[i / 2] >> (i % 2 * 16) & 0xffffu;
-}
-
 /// The codes of kCount elements, whose first is at a byte that they all are aligned to.
-template <int kCount>
-NG_HD void load_codes(const DequantizeJob& job, const std::uint8_t* from, std::uint32_t* words) {
-  const auto many = [&](int count) {
-    for (int i = 0; i < count; ++i) words[i] = reinterpret_cast<const std::uint32_t*>(from)[i];
-  };
-  if (job.storage == CodeStorage::nibble && kCount == 4)
-    words[0] = *reinterpret_cast<const std::uint16_t*>(from);
-  else if (job.storage == CodeStorage::nibble)
-    many(kCount / 8);
-  else if (job.storage == CodeStorage::byte)
-    many(kCount / 4);
-  else
-    many(kCount / 2);
+template <int kBits, int kCount>
+NG_HD void load_codes(const std::uint8_t* from, std::uint32_t* words) {
+  if (kBits * kCount == 16) words[0] = *reinterpret_cast<const std::uint16_t*>(from);
+  for (int i = 0; i < kBits * kCount / 32; ++i) words[i] = reinterpret_cast<const std::uint32_t*>(from)[i];
 }
 
 NG_HD_CALLED float careful_value(const DequantizeJob& job, std::int64_t row, std::int64_t col) {
@@ -91,10 +84,10 @@ NG_HD std::uint32_t stored_bits(float value, const std::uint16_t*) {
   return bits_of(round_to_bf16(value)) >> 16;
 }
 
-/// kUnit: 16 bytes of the target, or 1.
+/// kUnit: 16 bytes of the target, or 1. A thread stays in its columns.
 template <class Target, int kUnit>
 struct DecodeWork {
-  static constexpr int kBlocksAtOnce = 6;
+  static constexpr int kBlocksAtOnce = 4;
   DecodeJob work;
 
   NG_HD void operator()(std::int64_t piece, std::byte* /*memory*/, const BlockThreads& threads) const {
@@ -104,57 +97,64 @@ struct DecodeWork {
   NG_HD void decode(std::int64_t piece, int thread) const {
     const DequantizeJob& job = work.job;
     const std::uint32_t down = static_cast<std::uint32_t>(piece) / static_cast<std::uint32_t>(work.pieces_across);
-    const std::int64_t row0 = static_cast<std::int64_t>(down) * work.piece_rows;
-    const std::int64_t col0 = (piece - static_cast<std::int64_t>(down) * work.pieces_across) * kPieceCols;
-    const int rows = static_cast<int>(job.rows - row0 < work.piece_rows ? job.rows - row0 : work.piece_rows);
-    const int cols = static_cast<int>(job.cols - col0 < kPieceCols ? job.cols - col0 : kPieceCols);
-    const std::uint32_t width = static_cast<std::uint32_t>(job.spec.tile_cols == 0 ? 1 : job.spec.tile_cols);
-    const std::uint32_t first_tile = static_cast<std::uint32_t>(col0) / width;
-    const int in_tile = static_cast<int>(static_cast<std::uint32_t>(col0) - first_tile * width);
-    const Divisor by_width(static_cast<int>(width));
-    const Divisor by_row((cols + kUnit - 1) / kUnit);
-    for (int i = thread; i < rows * static_cast<int>(by_row.divisor); i += kBlockThreads) {
-      const int r = by_row.quotient(i);
-      const int c = by_row.remainder(i, r) * kUnit;
-      const int count = cols - c < kUnit ? cols - c : kUnit;
-      unit(row0 + r, col0 + c, count, [&](int k) {
-        return job.spec.tile_cols == 0 ? 0 : static_cast<std::int64_t>(first_tile) + by_width.quotient(in_tile + c + k);
-      });
+    const std::uint32_t across =
+        static_cast<std::uint32_t>(piece) - down * static_cast<std::uint32_t>(work.pieces_across);
+    const std::int64_t col = (static_cast<std::int64_t>(across) * work.units + (thread & (work.units - 1))) * kUnit;
+    if (col >= job.cols) return;
+    const int count = job.cols - col < kUnit ? static_cast<int>(job.cols - col) : kUnit;
+    const bool scaled = job.spec.scale_format != ScaleFormat::none;
+    const DecodeConstants c = work.constants;
+    ScalePlace from_col{0, 0};
+    bool quick = c.quick && count == kUnit;
+    if (scaled) {
+      from_col = of_col(job, col);
+      if (!work.whole_units && quick) quick = of_col(job, col + kUnit - 1).at == from_col.at;
+    }
+    const int step = kBlockThreads >> work.units_log2;
+    std::int64_t row = static_cast<std::int64_t>(down) * step * kRowsPerThread + (thread >> work.units_log2);
+    for (int i = 0; i < kRowsPerThread && row < job.rows; ++i, row += step) {
+      Target* const to = static_cast<Target*>(job.out) + row * job.out_stride + col;
+      bool done = quick;
+      if (quick && job.storage == CodeStorage::nibble) done = unit<4>(c, row, col, scaled, from_col, to);
+      if (quick && job.storage == CodeStorage::byte) done = unit<8>(c, row, col, scaled, from_col, to);
+      if (quick && job.storage == CodeStorage::half) done = unit<16>(c, row, col, scaled, from_col, to);
+      if (!done)
+        for (int k = 0; k < count; ++k) to[k] = stored(careful_value(job, row, col + k));
     }
   }
 
  private:
-  template <class TileOf>
-  NG_HD void unit(std::int64_t row, std::int64_t col, int count, const TileOf& tile_of) const {
+  /// False where a number is none.
+  template <int kBits>
+  NG_HD bool unit(const DecodeConstants& c, std::int64_t row, std::int64_t col, bool scaled, const ScalePlace& from_col,
+                  Target* to) const {
     const DequantizeJob& job = work.job;
-    const DecodeConstants& c = work.constants;
-    const bool scaled = job.spec.scale_format != ScaleFormat::none;
-    Target* const to = static_cast<Target*>(job.out) + row * job.out_stride + col;
     const std::uint8_t* const line = job.codes + row * job.row_bytes;
     std::uint32_t words[kUnit == 1 ? 1 : kUnit / 2];
-    ScalePlace first{0, 0};
-    if (scaled) first = scale_place(job, row, col, tile_of(0));
-    bool quick = c.quick && count == kUnit;
-    if (quick && scaled && kUnit > 1) quick = scale_place(job, row, col + kUnit - 1, tile_of(kUnit - 1)).at == first.at;
+    if (kUnit == 1)
+      words[0] = load_code(line, job.storage, static_cast<std::size_t>(col));
+    else
+      load_codes<kBits, kUnit>(line + col * kBits / 8, words);
+    DecodeFactors factors{1.0f, 1.0f};
+    if (scaled) {
+      const ScalePlace from_row = of_row(job, row);
+      factors = factors_at(job, {from_row.at * job.scale_cols + from_col.at, from_row.group + from_col.group});
+    }
     float value[kUnit];
-    if (quick) {
-      const DecodeFactors factors = factors_at(job, first);
-      if (kUnit == 1)
-        words[0] = load_code(line, job.storage, static_cast<std::size_t>(col));
-      else if (job.storage == CodeStorage::nibble)
-        load_codes<kUnit>(job, line + col / 2, words);
-      else
-        load_codes<kUnit>(job, line + (job.storage == CodeStorage::byte ? col : 2 * col), words);
-      for (int k = 0; k < kUnit; ++k) {
-        const std::uint32_t code = kUnit == 1 ? words[0] : code_at(job, words, k);
-        value[k] = mul_rn(mul_rn(quick_value(c, code), factors.scale), factors.tensor);
-        quick = quick && is_quick_code(c, code) && !is_nan_bits(bits_of(value[k]));
-      }
+    std::uint32_t most = 0;
+    std::uint32_t most_code = 0;
+    bool numbers = true;
+    for (int k = 0; k < kUnit; ++k) {
+      const std::uint32_t code =
+          kUnit == 1 ? words[0] : words[k * kBits / 32] >> (k * kBits % 32) & ((1u << kBits) - 1u);
+      value[k] = mul_rn(mul_rn(quick_value(c, code), factors.scale), factors.tensor);
+      if (c.one_not_a_number) numbers = numbers && code != c.sign_mask;
+      const std::uint32_t code_magnitude = code & ~c.sign_mask;
+      most_code = code_magnitude > most_code ? code_magnitude : most_code;
+      const std::uint32_t magnitude = magnitude_bits(value[k]);
+      most = magnitude > most ? magnitude : most;
     }
-    if (!quick) {
-      for (int k = 0; k < count; ++k) to[k] = stored(careful_value(job, row, col + k));
-      return;
-    }
+    if (!numbers || most_code > c.largest || most > kInfinityBits) return false;
     if constexpr (kUnit == 1) {
       to[0] = stored(value[0]);
     } else {
@@ -166,6 +166,7 @@ struct DecodeWork {
                                             stored_bits(value[(w * kPerWord + 1) % kUnit], to) << 16;
       *reinterpret_cast<Chunk*>(to) = chunk;
     }
+    return true;
   }
 
   NG_HD static Target stored(float value) {
@@ -186,12 +187,15 @@ void run(const DequantizeJob& job, Stream stream) {
   const std::int64_t loads = kUnit * bits / 8 < 4 ? kUnit * bits / 8 : 4;
   const bool whole = aligned(job.out, job.out_stride * static_cast<std::int64_t>(sizeof(Target)), 16) &&
                      aligned(job.codes, job.row_bytes, loads);
-  DecodeJob work{job, decode_constants(job.spec.element), 0, (job.cols + kPieceCols - 1) / kPieceCols};
-  const std::int64_t unit = whole ? kUnit : 1;
-  const std::int64_t cols = job.cols < kPieceCols ? job.cols : kPieceCols;
-  const std::int64_t rows = 4 * kBlockThreads * unit / (cols < 1 ? 1 : cols);
-  work.piece_rows = static_cast<int>(rows < 1 ? 1 : rows > 1024 ? 1024 : rows);
-  const std::int64_t pieces = (job.rows + work.piece_rows - 1) / work.piece_rows * work.pieces_across;
+  const int unit = whole ? kUnit : 1;
+  DecodeJob work{job, decode_constants(job.spec.element)};
+  const bool grouped_cols = job.orientation == Orientation::column && job.group_count > 1;
+  work.whole_units = unit == 1 || (job.spec.tile_cols % unit == 0 && !grouped_cols);
+  while (work.units_log2 < 7 && (std::int64_t{unit} << work.units_log2) < job.cols) ++work.units_log2;
+  work.units = 1 << work.units_log2;
+  work.pieces_across = (job.cols + work.units * unit - 1) / (work.units * unit);
+  const std::int64_t rows = (kBlockThreads >> work.units_log2) * kRowsPerThread;
+  const std::int64_t pieces = (job.rows + rows - 1) / rows * work.pieces_across;
   if (whole)
     for_each_block("dequantize", pieces, 16, stream, DecodeWork<Target, kUnit>{work});
   else
@@ -201,8 +205,7 @@ void run(const DequantizeJob& job, Stream stream) {
 }  // namespace
 
 bool serves_dequantize(const DequantizeJob& job) {
-  return job.rows < 1 << 30 && job.cols < 1 << 30 && job.spec.tile_cols <= 32768 &&
-         (job.rows + 1) * (job.cols / kPieceCols + 1) < 1LL << 31;
+  return job.rows < 1 << 30 && job.cols < 1 << 30 && (job.rows / kRowsPerThread + 1) * (job.cols / 128 + 1) < 1LL << 31;
 }
 
 void dequantize(const DequantizeJob& job, Dtype target, Stream stream) {

@@ -10,7 +10,7 @@
 
 namespace ng::cuda::fast {
 
-/// Whether dequantize serves this job: less than 2^30 rows and columns, tiles up to 32768 columns or as long as rows.
+/// Whether dequantize serves this job: less than 2^30 rows and columns, and not too many of both.
 [[nodiscard]] bool serves_dequantize(const DequantizeJob& job);
 
 /// As plain::dequantize.

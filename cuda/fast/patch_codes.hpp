@@ -4,6 +4,7 @@
 // its lines begin. For host and device.
 #pragma once
 
+#include "fast/packed_codes.hpp"
 #include "fast/patch_steps.hpp"
 
 namespace ng::cuda::fast {
@@ -45,6 +46,11 @@ struct FormCells {
   NG_HD int tile(int l, int at) const {
     return row_form ? tiles.number(sm.row_tile[l], at) : tiles.number(sm.row_tile[at], l);
   }
+  /// First element of the tile after that of element `at`.
+  NG_HD int next_tile(int at) const {
+    if (!row_form) return sm.tile_begin[sm.row_tile[at] + 1];
+    return (tiles.width.quotient(at) + 1) * static_cast<int>(tiles.width.divisor);
+  }
   NG_HD std::uint32_t draw(int bits, int l, int at) const {
     return row_form ? local_draw(sm, bits, l, at) : local_draw(sm, bits, at, l);
   }
@@ -72,31 +78,52 @@ NG_HD_CALLED UnitCodes<kBits> careful_unit(const QuantizeJob& job, const FormCel
   return codes;
 }
 
-/// A unit in a quick way; false where it holds a NaN. `kPlain`: all of the unit is wanted, and lies in one tile;
-/// otherwise what is not wanted is the code of some element.
-template <int kBits, EncodeWay kWay, bool kPlain, class Cell>
+/// A unit in a quick way; false where it has to be made with care: it holds a NaN, or parts of more tiles than kTiles
+/// says. Where it is not whole, what is not wanted is the code of some element.
+template <int kBits, EncodeWay kWay, UnitTiles kTiles, class Cell>
 NG_HD bool quick_unit(const EncodeConstants& c, const FormCells<Cell>& cells, const UnitPlace& place,
                       UnitCodes<kBits>& codes) {
   const Cell* const from = cells.line(place.line);
-  float factor = 1.0f;
-  if (kPlain) factor = cells.sm.scales[cells.tile(place.line, place.begin)].factor;
+  const int first_tile = cells.tile(place.line, place.lo);
+  float factor = cells.sm.scales[first_tile].factor;
+  float next_factor = factor;
+  int next = place.hi;  // element that begins the next tile
+  if (kTiles == UnitTiles::two) {
+    const int last_tile = cells.tile(place.line, place.hi - 1);
+    if (last_tile != first_tile) {
+      next = cells.next_tile(place.lo);
+      if (cells.next_tile(next) < place.hi) return false;
+      next_factor = cells.sm.scales[last_tile].factor;
+    }
+  }
+  std::uint32_t scaled[kUnit];
   std::uint32_t most = 0;
+  for (int i = 0; i < kUnit; ++i) {
+    int at = place.begin + i;
+    if (kTiles != UnitTiles::one_whole) at = at < place.lo ? place.lo : at < place.hi ? at : place.hi - 1;
+    if (kTiles == UnitTiles::many) factor = cells.sm.scales[cells.tile(place.line, at)].factor;
+    const float x = plain::widen(from[at * cells.step]);
+    scaled[i] = bits_of(add_rn(mul_rn(x, kTiles != UnitTiles::two || at < next ? factor : next_factor), c.zero));
+    most = larger(most, scaled[i] & kMagnitudeMask);
+  }
+  if (most > kInfinityBits) return false;
+  if constexpr (kWay == EncodeWay::nearest && kBits <= 8) {
+    if (c.packed != PackedFormat::none) {
+      packed_codes<kBits>(c, scaled, codes.word);
+      return true;
+    }
+  }
   codes.clear();
   for (int i = 0; i < kUnit; ++i) {
     int at = place.begin + i;
-    if (!kPlain) {
-      at = at < place.lo ? place.lo : at < place.hi ? at : place.hi - 1;
-      factor = cells.sm.scales[cells.tile(place.line, at)].factor;
-    }
+    if (kTiles != UnitTiles::one_whole) at = at < place.lo ? place.lo : at < place.hi ? at : place.hi - 1;
     const std::uint32_t draw = kWay == EncodeWay::stochastic ? cells.draw(c.random_bits, place.line, at) : 0u;
-    const std::uint32_t scaled = bits_of(add_rn(mul_rn(plain::widen(from[at * cells.step]), factor), c.zero));
-    most = larger(most, scaled & kMagnitudeMask);
-    codes.add(i, quick_code<kWay>(c, scaled, draw));
+    codes.add(i, quick_code<kWay>(c, scaled[i], draw));
   }
   if (c.negative != NegativeCodes::all) {
     for (std::uint32_t& word : codes.word) word = with_negative_codes<kBits>(c, word);
   }
-  return most <= kInfinityBits;
+  return true;
 }
 
 /// Where the unit is not whole: a byte at a time, or, where other patches write bits of the same word, bits alone.
@@ -125,13 +152,17 @@ NG_HD void codes_step(const PatchForm& form, const Patch& patch, const LocalTile
   const std::int64_t first =
       (row_form ? patch.row0 : patch.col0) * codes_per_line + (row_form ? patch.col0 : patch.row0);
   const int before = codes_per_line % kUnit == 0 ? static_cast<int>(first & (kUnit - 1)) : kUnit - 1;  // at most
-  // Eight units by four lines for 32 neighbouring threads: whole sectors are written, and few banks met twice.
-  const Divisor by_line((length + before + 8 * kUnit - 1) / (8 * kUnit));
-  const int count = (lines + 3) / 4 * static_cast<int>(by_line.divisor);
-  for (int block = thread / 32; block < count; block += kBlockThreads / 32) {
-    const int four_lines = by_line.quotient(block);
-    const int number = by_line.remainder(block, four_lines) * 8 + thread % 8;
-    const int line = four_lines * 4 + thread % 32 / 8;
+  // Eight units by four lines for 32 neighbouring threads: whole sectors are written, and few banks met twice. Or, of a
+  // few long lines, 32 units.
+  const int log2_across = lines < 4 ? 5 : 3;
+  const int units = (length + before + kUnit - 1) / kUnit;
+  const std::uint32_t per_line = static_cast<std::uint32_t>((units + (1 << log2_across) - 1) >> log2_across);
+  const std::uint32_t count = static_cast<std::uint32_t>(((lines << log2_across) + 31) / 32) * per_line;
+  const int lane = thread & 31;
+  for (std::uint32_t block = static_cast<std::uint32_t>(thread) / 32; block < count; block += kBlockThreads / 32) {
+    const std::uint32_t slow = per_line == 1 ? block : per_line == 2 ? block / 2 : block / per_line;
+    const int number = static_cast<int>((block - slow * per_line) << log2_across) + (lane & ((1 << log2_across) - 1));
+    const int line = static_cast<int>(slow << (5 - log2_across)) + (lane >> log2_across);
     if (line >= lines) continue;
     const std::int64_t position = first + line * codes_per_line;
     const int begin = number * kUnit - static_cast<int>(position & (kUnit - 1));
@@ -142,9 +173,13 @@ NG_HD void codes_step(const PatchForm& form, const Patch& patch, const LocalTile
     if constexpr (kWay == EncodeWay::any) {
       codes = careful_unit<kBits>(job, cells, place);
     } else {
-      const bool plain = whole && cells.tile(line, begin) == cells.tile(line, begin + kUnit - 1);
-      const bool done = plain ? quick_unit<kBits, kWay, true>(constants, cells, place, codes)
-                              : quick_unit<kBits, kWay, false>(constants, cells, place, codes);
+      bool done;
+      if (whole && form.unit_tiles == UnitTiles::one_whole)
+        done = quick_unit<kBits, kWay, UnitTiles::one_whole>(constants, cells, place, codes);
+      else if (form.unit_tiles == UnitTiles::many)
+        done = quick_unit<kBits, kWay, UnitTiles::many>(constants, cells, place, codes);
+      else
+        done = quick_unit<kBits, kWay, UnitTiles::two>(constants, cells, place, codes);
       if (!done) codes = careful_unit<kBits>(job, cells, place);
     }
     std::uint8_t* const to = job.codes + (position + begin) * kBits / 8;
@@ -197,7 +232,7 @@ struct PatchWork {
       const PatchForm& form = job.forms[f];
       const QuantizerSpec& spec = form.job.spec;
       if (job.goal == PatchGoal::tile_amax && !form.scales_known) continue;  // this form finds its own
-      const LocalTiles tiles = local_tiles(form.job, patch);
+      const LocalTiles tiles = local_tiles(job, f, patch, sm.per_word());
       const bool random = spec.cast.rounding == Rounding::stochastic && job.goal == PatchGoal::quantize;
       if (spec.hadamard.size != 0) threads([&](int t) { transform_step(form, patch, sm, t); });
       threads([&](int t) {

@@ -17,7 +17,8 @@ struct Divisor {
   std::uint32_t divisor = 1;
   std::uint32_t inverse = 0;  ///< ceil(2^32 / divisor)
 
-  NG_HD explicit Divisor(int d = 1)
+  Divisor() = default;
+  NG_HD explicit Divisor(int d)
       : divisor(static_cast<std::uint32_t>(d)), inverse(0xffffffffu / static_cast<std::uint32_t>(d) + 1u) {}
   NG_HD int quotient(int n) const {
     const std::uint32_t small = static_cast<std::uint32_t>(n);
@@ -34,6 +35,10 @@ struct alignas(16) Chunk {
 /// What a launch is for. `tile_amax`, `group_amax`: largest magnitudes, into job.tile_amax or job.group_amax.
 enum class PatchGoal : std::uint8_t { quantize, tile_amax, group_amax };
 
+/// How many tiles the eight elements from a multiple of eight codes on belong to: one, all of them; up to two, but for
+/// tiles that end early; or more.
+enum class UnitTiles : std::uint8_t { one_whole, two, many };
+
 struct PatchForm {
   QuantizeJob job{};
   EncodeConstants constants{};
@@ -41,22 +46,31 @@ struct PatchForm {
   bool shared_words = false;  ///< codes of two patches may share a byte: all codes are zero at the start
   bool amax_down = false;     ///< largest magnitudes are looked for down the columns, not along the rows
   int amax_run = 16;          ///< how many elements a thread looks at
-  int most_row_tiles = 1;     ///< that a patch touches
-  int most_col_tiles = 1;
+  UnitTiles unit_tiles = UnitTiles::two;
+  int tiles_across = 0;              ///< column tiles of a patch; 0: none has an end there
+  Divisor width, runs, runs_across;  ///< of a patch that is as wide as can be: see LocalTiles
+};
+
+/// Rows of patches, and where a form's tiles begin in them.
+struct PatchBand {
+  std::int64_t row0 = 0;
+  std::int64_t first_tile[2] = {0, 0};  ///< of each form
+  std::int32_t rows = 0;
+  std::int32_t row_tiles[2] = {0, 0};
 };
 
 struct PatchJob {
   PatchGoal goal = PatchGoal::quantize;
   int form_count = 1;
   PatchForm forms[2]{};
-  int lead = 0;        ///< the form whose row tiles the patches follow
-  int tiles_down = 0;  ///< of the lead form in a patch; 0: patches are `rows` rows high, wherever tiles begin
-  int rows = 0;        ///< at most
+  const PatchBand* bands = nullptr;  ///< [patches_down]
+  int rows = 0;                      ///< at most
   int cols = 0;
   std::int64_t patches_down = 0;
   std::int64_t patches_across = 0;
   bool down_first = false;    ///< order of the patches
   bool whole_chunks = false;  ///< 16 bytes of the source at a time
+  Divisor chunks;             ///< of a row of a patch that is as wide as can be
   int row_words = 0;          ///< shared memory, 32-bit words from row to row
   int random_bytes = 0;       ///< bytes from row to row of random draws
   // Offsets in shared memory, bytes.
@@ -68,43 +82,25 @@ struct PatchJob {
 struct Patch {
   std::int64_t row0, col0;
   int rows, cols;
+  std::uint32_t down, across;
+  bool full;  ///< as wide as can be
 };
-
-/// First row of row tile number `tile` of a form whose tiles have a height.
-NG_HD std::int64_t row_of_tile(const QuantizeJob& job, std::int64_t tile) {
-  const GroupExtent& group = job.groups[plain::group_of_tile(job.groups, job.group_count, tile)];
-  return group.begin + (tile - group.first_tile) * job.tile_height;
-}
 
 /// Patch number `number`.
 NG_HD Patch patch_place(const PatchJob& job, std::int64_t number) {
   const std::uint32_t count = static_cast<std::uint32_t>(job.down_first ? job.patches_down : job.patches_across);
   const std::uint32_t slow = static_cast<std::uint32_t>(number) / count;
   const std::uint32_t quick = static_cast<std::uint32_t>(number) - slow * count;
-  const std::int64_t down = job.down_first ? quick : slow;
-  const std::int64_t across = job.down_first ? slow : quick;
-  const QuantizeJob& lead = job.forms[job.lead].job;
   Patch patch;
-  std::int64_t end;
-  if (job.tiles_down != 0) {
-    const std::int64_t first = down * job.tiles_down;
-    patch.row0 = row_of_tile(lead, first);
-    end = first + job.tiles_down < lead.row_tiles ? row_of_tile(lead, first + job.tiles_down) : lead.rows;
-  } else {
-    patch.row0 = down * job.rows;
-    end = patch.row0 + job.rows < lead.rows ? patch.row0 + job.rows : lead.rows;
-  }
-  patch.rows = static_cast<int>(end - patch.row0);
-  patch.col0 = across * job.cols;
-  patch.cols = static_cast<int>(lead.cols - patch.col0 < job.cols ? lead.cols - patch.col0 : job.cols);
+  patch.down = job.down_first ? quick : slow;
+  patch.across = job.down_first ? slow : quick;
+  patch.row0 = job.bands[patch.down].row0;
+  patch.rows = job.bands[patch.down].rows;
+  patch.col0 = static_cast<std::int64_t>(patch.across) * job.cols;
+  const std::int64_t left = job.forms[0].job.cols - patch.col0;
+  patch.full = left >= job.cols;
+  patch.cols = patch.full ? job.cols : static_cast<int>(left);
   return patch;
-}
-
-/// Number of the row tile of a form that holds a row.
-NG_HD std::int64_t row_tile_of(const QuantizeJob& job, std::int64_t row) {
-  const GroupExtent& group = job.groups[plain::group_of_row(job.groups, job.group_count, row)];
-  if (job.tile_height == 0) return group.first_tile;
-  return group.first_tile + static_cast<std::uint32_t>(row - group.begin) / static_cast<std::uint32_t>(job.tile_height);
 }
 
 }  // namespace ng::cuda::fast

@@ -53,27 +53,41 @@ NG_HD std::uint32_t local_draw(const PatchMemory<Cell>& sm, int bits, int r, int
   return bits == 16 ? *reinterpret_cast<const std::uint16_t*>(at) : *reinterpret_cast<const std::uint32_t*>(at);
 }
 
-/// Tiles of a form in a patch.
+/// Tiles of a form in a patch, and what divides the work of finding their largest magnitudes.
 struct LocalTiles {
   std::int64_t first_row_tile, first_col_tile;
   int row_tiles, col_tiles;
   Divisor width;
+  Divisor runs;         ///< of a row of a tile, or of its height
+  Divisor runs_across;  ///< of a row of the patch, or words
 
   NG_HD int number(int row_tile, int col) const { return row_tile * col_tiles + width.quotient(col); }
 };
 
 /// A form without scales has one tile, whose factor is 1.
-NG_HD LocalTiles local_tiles(const QuantizeJob& job, const Patch& patch) {
-  const bool one = job.spec.scale_format == ScaleFormat::none;
-  const bool whole = job.tile_width == 0 || one;
+NG_HD LocalTiles local_tiles(const PatchJob& job, int f, const Patch& patch, int cells_per_word) {
+  const PatchForm& form = job.forms[f];
+  const PatchBand& band = job.bands[patch.down];
   LocalTiles tiles;
-  tiles.width = Divisor(whole ? patch.cols : static_cast<int>(job.tile_width));
-  tiles.first_row_tile = one ? 0 : row_tile_of(job, patch.row0);
-  tiles.row_tiles =
-      one ? 1 : static_cast<int>(row_tile_of(job, patch.row0 + patch.rows - 1) - tiles.first_row_tile) + 1;
-  tiles.first_col_tile =
-      whole ? 0 : static_cast<std::uint32_t>(patch.col0) / static_cast<std::uint32_t>(job.tile_width);
-  tiles.col_tiles = tiles.width.quotient(patch.cols - 1) + 1;
+  tiles.first_row_tile = band.first_tile[f];
+  tiles.row_tiles = band.row_tiles[f];
+  tiles.first_col_tile = static_cast<std::int64_t>(patch.across) * form.tiles_across;
+  tiles.width = form.width;
+  tiles.runs = form.runs;
+  tiles.runs_across = form.runs_across;
+  tiles.col_tiles = form.tiles_across == 0 ? 1 : form.tiles_across;
+  if (patch.full) return tiles;
+  if (form.tiles_across == 0)
+    tiles.width = Divisor(patch.cols);
+  else
+    tiles.col_tiles = tiles.width.quotient(patch.cols - 1) + 1;
+  if (form.amax_down) {
+    tiles.runs_across = Divisor((patch.cols + cells_per_word - 1) / cells_per_word);
+  } else {
+    const int width = static_cast<int>(tiles.width.divisor);
+    tiles.runs = Divisor((width + form.amax_run - 1) / form.amax_run);
+    tiles.runs_across = Divisor(tiles.col_tiles * static_cast<int>(tiles.runs.divisor));
+  }
   return tiles;
 }
 
@@ -101,7 +115,7 @@ NG_HD void load_step(const PatchJob& job, const Patch& patch, const PatchMemory<
   const int chunks_per_row = job.whole_chunks ? patch.cols / kPerChunk : 0;
   if (chunks_per_row > 0) {
     constexpr int kAtOnce = 4;
-    const Divisor by_row(chunks_per_row);
+    const Divisor by_row = patch.full ? job.chunks : Divisor(chunks_per_row);
     const int count = patch.rows * chunks_per_row;
     for (int first = thread; first < count; first += kAtOnce * kBlockThreads) {
       Chunk chunk[kAtOnce];
@@ -152,7 +166,8 @@ template <class Cell>
 NG_HD void random_step(const PatchForm& form, const Patch& patch, const PatchMemory<Cell>& sm, int thread) {
   const QuantizeJob& job = form.job;
   const int bits = job.spec.cast.random_bits;
-  const int per_block = 128 / bits;
+  const int log2 = bits == 8 ? 4 : bits == 16 ? 3 : 2;
+  const int per_block = 1 << log2;
   const int blocks = (patch.cols + 2 * per_block - 2) / per_block;  // at most, wherever the first one begins
   const Divisor by_row(blocks);
   for (int i = thread; i < patch.rows * blocks; i += kBlockThreads) {
@@ -161,13 +176,12 @@ NG_HD void random_step(const PatchForm& form, const Patch& patch, const PatchMem
     const std::int64_t logical = job.row_ids != nullptr ? job.row_ids[row] : job.logical_row0 + row;
     const std::uint64_t first = static_cast<std::uint64_t>(logical) * static_cast<std::uint64_t>(job.logical_cols) +
                                 static_cast<std::uint64_t>(job.logical_col0 + patch.col0);
-    const int skipped = static_cast<int>(first % static_cast<unsigned>(per_block));
+    const int skipped = static_cast<int>(first & static_cast<unsigned>(per_block - 1));
     const int begin = by_row.remainder(i, r) * per_block - skipped;
     if (begin >= patch.cols) continue;
     PhiloxBlock block{{0, 0, 0, 0}};  // padding draws zeros
     if (logical >= 0)
-      block = random_block(job.stream, (first + static_cast<std::uint64_t>(static_cast<std::int64_t>(begin))) /
-                                           static_cast<unsigned>(per_block));
+      block = random_block(job.stream, (first + static_cast<std::uint64_t>(static_cast<std::int64_t>(begin))) >> log2);
     std::uint8_t* to = sm.randoms + r * sm.random_bytes + begin * (bits / 8);
     const int per_word = 32 / bits;
     for (int w = 0; w < 4; ++w) {
@@ -268,9 +282,9 @@ template <class Cell>
 NG_HD void amax_rows_step(const PatchForm& form, const Patch& patch, const LocalTiles& tiles,
                           const PatchMemory<Cell>& sm, int thread) {
   const int width = static_cast<int>(tiles.width.divisor);
-  const Divisor by_run((width + form.amax_run - 1) / form.amax_run);
-  const int per_row = tiles.col_tiles * static_cast<int>(by_run.divisor);
-  const Divisor by_row(per_row);
+  const Divisor by_run = tiles.runs;
+  const Divisor by_row = tiles.runs_across;
+  const int per_row = static_cast<int>(by_row.divisor);
   const bool words = sm.per_word() == 2 && width % 2 == 0;
   for (int i = thread; i < patch.rows * per_row; i += kBlockThreads) {
     const int r = by_row.quotient(i);
@@ -286,17 +300,17 @@ NG_HD void amax_rows_step(const PatchForm& form, const Patch& patch, const Local
       const std::uint32_t* at = sm.words + r * sm.row_words + begin / 2;
       const int whole = count / 2;
       std::uint32_t pair = count % 2 != 0 ? at[whole] & 0x7fffu : 0u;
-      int k = thread / 4 % (whole == 0 ? 1 : whole);
-      for (int n = 0; n < whole; ++n) {
-        pair = larger_halves(pair, at[k] & 0x7fff7fffu);
-        k = k + 1 == whole ? 0 : k + 1;
+      if (whole == 8) {
+        for (int n = 0; n < 8; ++n) pair = larger_halves(pair, at[(n + thread / 4) & 7] & 0x7fff7fffu);
+      } else {
+        for (int n = 0; n < whole; ++n) pair = larger_halves(pair, at[n] & 0x7fff7fffu);
       }
       amax = larger(pair & 0xffff0000u, pair << 16);
     } else {
-      int k = thread / 2 % count;
-      for (int n = 0; n < count; ++n) {
-        amax = larger(amax, magnitude_bits(sm.value(r, begin + k)));
-        k = k + 1 == count ? 0 : k + 1;
+      if (count == 16) {
+        for (int n = 0; n < 16; ++n) amax = larger(amax, magnitude_bits(sm.value(r, begin + ((n + thread / 2) & 15))));
+      } else {
+        for (int n = 0; n < count; ++n) amax = larger(amax, magnitude_bits(sm.value(r, begin + n)));
       }
     }
     atomic_max(&sm.amax[sm.row_tile[r] * tiles.col_tiles + tile], amax);
@@ -307,12 +321,10 @@ template <class Cell>
 NG_HD void amax_columns_step(const PatchForm& form, const Patch& patch, const LocalTiles& tiles,
                              const PatchMemory<Cell>& sm, int thread) {
   constexpr int kPerWord = PatchMemory<Cell>::per_word();
-  const int height = form.job.tile_height == 0 ? patch.rows : static_cast<int>(form.job.tile_height);
-  const int runs = (height + form.amax_run - 1) / form.amax_run;
-  const int across = (patch.cols + kPerWord - 1) / kPerWord;
-  const Divisor by_across(across);
-  const Divisor by_run(runs);
-  for (int i = thread; i < across * runs * tiles.row_tiles; i += kBlockThreads) {
+  const Divisor by_across = tiles.runs_across;
+  const Divisor by_run = tiles.runs;
+  const int count = static_cast<int>(by_across.divisor * by_run.divisor) * tiles.row_tiles;
+  for (int i = thread; i < count; i += kBlockThreads) {
     const int number = by_across.quotient(i);
     const int word = by_across.remainder(i, number);
     const int tile = by_run.quotient(number);
@@ -405,10 +417,10 @@ NG_HD void scales_step(const PatchForm& form, const Patch& patch, const LocalTil
     return;
   }
   const bool row_form = job.orientation == Orientation::row;
-  const Divisor by_line(row_form ? tiles.col_tiles : tiles.row_tiles);  // neighbours in memory by neighbours
+  const std::uint32_t line = static_cast<std::uint32_t>(row_form ? tiles.col_tiles : tiles.row_tiles);
   for (int n = thread; n < tiles.row_tiles * tiles.col_tiles; n += kBlockThreads) {
-    const int slow = by_line.quotient(n);
-    const int quick = by_line.remainder(n, slow);
+    const int slow = static_cast<int>(static_cast<std::uint32_t>(n) / line);
+    const int quick = n - slow * static_cast<int>(line);  // neighbours in memory by neighbours
     const int row_tile = row_form ? slow : quick;
     const int col_tile = row_form ? quick : slow;
     const std::int64_t i = tiles.first_row_tile + row_tile;

@@ -22,6 +22,10 @@ int round_up(int n, int unit) {
   return (n + unit - 1) / unit * unit;
 }
 
+int bits_of_code(CodeStorage storage) {
+  return storage == CodeStorage::nibble ? 4 : storage == CodeStorage::byte ? 8 : 16;
+}
+
 bool takes(const QuantizeJob& job) {
   const QuantizerSpec& spec = job.spec;
   if (job.rows <= 0 || job.cols <= 0 || job.rows >= 1 << 30 || job.cols >= 1 << 30) return false;
@@ -78,6 +82,60 @@ int row_unit_of(const PatchJob& job, int tallest, bool nibbles_down, std::span<c
   return unit;
 }
 
+/// Consecutive rows of patches: `job.rows` high, but for the last tile of each group where patches follow tiles.
+std::vector<PatchBand> bands_of(const PatchJob& job, int tallest, std::span<const GroupExtent> extents) {
+  std::vector<PatchBand> bands;
+  const std::int64_t rows = job.forms[0].job.rows;
+  const auto group_at = [&](std::int64_t row) {
+    return std::upper_bound(extents.begin(), extents.end(), row,
+                            [](std::int64_t r, const GroupExtent& group) { return r < group.end; });
+  };
+  // Groups are cut into tiles of this form; extents hold only one form's numbers.
+  std::int64_t first_tile[2] = {0, 0};
+  for (std::int64_t row0 = 0; row0 < rows;) {
+    PatchBand band;
+    band.row0 = row0;
+    std::int64_t end = row0;
+    if (tallest == 0) {
+      end = std::min(row0 + job.rows, rows);
+    } else {
+      for (std::int64_t left = job.rows / tallest; left > 0 && end < rows;) {
+        const std::int64_t group_end = group_at(end)->end;
+        const std::int64_t tiles = std::min(left, (group_end - end + tallest - 1) / tallest);
+        end = std::min(end + tiles * tallest, group_end);
+        left -= tiles;
+      }
+    }
+    band.rows = static_cast<std::int32_t>(end - row0);
+    for (int f = 0; f < job.form_count; ++f) {
+      const int height = height_of(job.forms[f].job);
+      band.first_tile[f] = first_tile[f];
+      if (!needs_scales(job.forms[f].job)) {
+        band.row_tiles[f] = 1;
+        continue;
+      }
+      std::int64_t touched = 0;
+      std::int64_t begun_before_end = 0;
+      for (std::int64_t row = row0; row < end;) {
+        const GroupExtent& group = *group_at(row);
+        const std::int64_t stop = std::min(end, group.end);
+        const std::int64_t from = height == 0 ? 0 : (row - group.begin) / height;
+        const std::int64_t last = height == 0 ? 0 : (stop - 1 - group.begin) / height;
+        touched += last - from + 1;
+        // Where the next band begins in the same tile, it counts again.
+        const bool tile_ends = stop == group.end || (height != 0 && (stop - group.begin) % height == 0);
+        begun_before_end += last - from + (tile_ends ? 1 : 0);
+        row = stop;
+      }
+      band.row_tiles[f] = static_cast<std::int32_t>(touched);
+      first_tile[f] += begun_before_end;
+    }
+    bands.push_back(band);
+    row0 = end;
+  }
+  return bands;
+}
+
 void lay_out_memory(PatchJob& job, int cell_bytes, std::span<const GroupExtent> extents) {
   const int row_bytes = round_up(job.cols * cell_bytes, 4);
   job.row_words = row_bytes / 4 | 1;  // odd: columns and rows both meet every bank
@@ -114,9 +172,10 @@ void lay_out_memory(PatchJob& job, int cell_bytes, std::span<const GroupExtent> 
 
 }  // namespace
 
-std::optional<PatchJob> patch_job(const QuantizeJob* row, const QuantizeJob* column, Dtype source,
-                                  std::span<const GroupExtent> extents) {
-  PatchJob job;
+std::optional<PatchCut> cut_into_patches(const QuantizeJob* row, const QuantizeJob* column, Dtype source,
+                                         std::span<const GroupExtent> extents) {
+  PatchCut cut;
+  PatchJob& job = cut.job;
   job.form_count = 0;
   // A transform is made in place: what is not transformed comes first.
   const bool column_first = row != nullptr && column != nullptr && row->spec.hadamard.size != 0;
@@ -136,13 +195,12 @@ std::optional<PatchJob> patch_job(const QuantizeJob* row, const QuantizeJob* col
   const int unit = column_unit(job);
   if (unit == 0) return std::nullopt;
   const bool nibbles_down = any.storage == CodeStorage::nibble && (column != nullptr);
-  const int some = column != nullptr && row == nullptr && nibbles_down ? 64 : 128;
   const bool whole_rows = job.form_count == 1 && row != nullptr && needs_scales(any) && any.tile_width == 0 &&
                           any.tile_height != 0 && any.cols * any.tile_height <= kLargest;
   if (whole_rows)
     job.cols = static_cast<int>(any.cols);
   else
-    job.cols = std::min(std::max(1, some / unit) * unit, round_up(static_cast<int>(any.cols), unit));
+    job.cols = std::min(std::max(1, 128 / unit) * unit, round_up(static_cast<int>(any.cols), unit));
   // 2. Whose tiles the patches follow: the tallest.
   int tallest = 0;
   for (int f = 0; f < job.form_count; ++f) {
@@ -152,7 +210,6 @@ std::optional<PatchJob> patch_job(const QuantizeJob* row, const QuantizeJob* col
     if (form.scales_known && form.job.spec.rule == ScaleRule::four_over_six) return std::nullopt;
     if (!needs_scales(form.job) || form.scales_known || height <= tallest) continue;
     tallest = height;
-    job.lead = f;
   }
   for (int f = 0; f < job.form_count; ++f) {
     const int height = height_of(job.forms[f].job);
@@ -160,30 +217,27 @@ std::optional<PatchJob> patch_job(const QuantizeJob* row, const QuantizeJob* col
       return std::nullopt;
   }
   // 3. Rows: as many as make a patch of ordinary size.
-  const int wanted = column != nullptr ? (row != nullptr && !nibbles_down ? 64 : 128) : 64;
-  const int narrow = 128 / std::max(job.cols, 1);  // a narrow tensor has higher patches
-  int rows = std::clamp(wanted * std::max(1, narrow), 1, 1024);
-  if (whole_rows) rows = std::clamp(kLargest / 2 / job.cols, 1, 64);
+  const int cells = cell_bytes == 2 ? kLargest : kLargest / 2;
+  int rows = std::clamp(cells / job.cols, 1, 1024);
   const int row_unit = row_unit_of(job, tallest, nibbles_down, extents);
   if (row_unit == 0) return std::nullopt;
   for (;; rows /= 2) {
     job.rows = std::max(row_unit, rows / row_unit * row_unit);
-    job.tiles_down = tallest == 0 ? 0 : job.rows / tallest;
     lay_out_memory(job, cell_bytes, extents);
     if (job.shared_bytes <= kMemory) break;
     if (job.rows > row_unit) continue;
     if (job.shared_bytes <= kMostMemory) break;
     return std::nullopt;
   }
-  const QuantizeJob& lead = job.forms[job.lead].job;
-  job.patches_down = job.tiles_down != 0 ? (lead.row_tiles + job.tiles_down - 1) / job.tiles_down
-                                         : (lead.rows + job.rows - 1) / job.rows;
-  job.patches_across = (lead.cols + job.cols - 1) / job.cols;
+  cut.bands = bands_of(job, tallest, extents);
+  job.patches_down = std::ssize(cut.bands);
+  job.patches_across = (any.cols + job.cols - 1) / job.cols;
   if (job.patches_down * job.patches_across >= 1LL << 31) return std::nullopt;
   job.down_first = column != nullptr;
   const std::int64_t width = static_cast<std::int64_t>(size_of(source));
   job.whole_chunks = reinterpret_cast<std::uintptr_t>(any.source) % 16 == 0 && any.stride * width % 16 == 0 &&
                      (job.patches_across == 1 || job.cols * width % 16 == 0);
+  job.chunks = Divisor(std::max(1, job.cols * static_cast<int>(width) / 16));
   for (int f = 0; f < job.form_count; ++f) {
     PatchForm& form = job.forms[f];
     form.constants = encode_constants(form.job.spec);
@@ -192,13 +246,28 @@ std::optional<PatchJob> patch_job(const QuantizeJob* row, const QuantizeJob* col
     form.amax_down = tile_height == 0 || tile_height >= 16 || (tile_width != 0 && tile_height > tile_width);
     const int along =
         form.amax_down ? (tile_height == 0 ? job.rows : tile_height) : (tile_width == 0 ? job.cols : tile_width);
-    form.amax_run = along > 256 ? 64 : form.amax_down && along >= 64 ? 32 : 16;
-    if (form.job.storage == CodeStorage::nibble && form.job.orientation == Orientation::column && tallest != 0) {
-      form.shared_words = job.rows % 2 != 0;
-      for (const GroupExtent& group : extents) form.shared_words = form.shared_words || group.begin % 2 != 0;
+    form.amax_run = form.amax_down && along >= 64 ? 32 : 16;
+    form.tiles_across = tile_width == 0 ? 0 : job.cols / tile_width;
+    form.width = Divisor(tile_width == 0 ? job.cols : tile_width);
+    const int per_word = 4 / cell_bytes;
+    form.runs = Divisor((along + form.amax_run - 1) / form.amax_run);
+    form.runs_across = Divisor(form.amax_down ? (job.cols + per_word - 1) / per_word
+                                              : std::max(1, form.tiles_across) * static_cast<int>(form.runs.divisor));
+    const bool row_form = form.job.orientation == Orientation::row;
+    const int tile_along = row_form ? tile_width : tile_height;
+    bool one = tile_along % 8 == 0 && form.job.row_bytes % bits_of_code(form.job.storage) == 0;
+    for (const PatchBand& band : cut.bands) {
+      if (row_form) continue;
+      form.shared_words = form.shared_words || (form.job.storage == CodeStorage::nibble && band.row0 % 2 != 0);
+      one = one && band.row0 % 8 == 0;
     }
+    for (const GroupExtent& group : extents) one = one && (row_form || group.begin % 8 == 0);
+    form.unit_tiles = one                                  ? UnitTiles::one_whole
+                      : tile_along == 0 || tile_along >= 8 ? UnitTiles::two
+                                                           : UnitTiles::many;
+    form.constants.packed = packed_format(form.job.spec, form.constants);
   }
-  return job;
+  return cut;
 }
 
 namespace {

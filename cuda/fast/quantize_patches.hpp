@@ -8,6 +8,7 @@
 
 #include <optional>
 #include <span>
+#include <vector>
 
 #include "fast/patch_job.hpp"
 #include "narrowgauge/tensor/dtype.hpp"
@@ -15,12 +16,18 @@
 
 namespace ng::cuda::fast {
 
+/// A launch, and what its bands have to point at in device memory.
+struct PatchCut {
+  PatchJob job;
+  std::vector<PatchBand> bands;
+};
+
 /// How one form (the other nullptr), or both, of a tensor are cut into patches; nothing where that cannot be:
 /// transforms other than a butterfly of 16, tiles that are neither small (up to 128 rows, 16384 elements) nor the whole
 /// extent. `extents`: of the groups, host memory. A form's tile scales are found on the way, or, where
 /// `form.scales_known` comes out set, must be in job.tiles and job.scales before.
-[[nodiscard]] std::optional<PatchJob> patch_job(const QuantizeJob* row, const QuantizeJob* column, Dtype source,
-                                                std::span<const GroupExtent> extents);
+[[nodiscard]] std::optional<PatchCut> cut_into_patches(const QuantizeJob* row, const QuantizeJob* column, Dtype source,
+                                                       std::span<const GroupExtent> extents);
 
 /// Bytes to allocate for codes so that their last word can be written as one.
 [[nodiscard]] constexpr std::size_t patch_code_bytes(std::size_t bytes) {

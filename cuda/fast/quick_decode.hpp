@@ -18,9 +18,9 @@ struct DecodeConstants {
   std::uint8_t shift = 0;  ///< from the format's mantissa to FP32's
   std::uint8_t sign_shift = 0;
   std::uint32_t sign_mask = 0;
-  std::uint32_t not_a_number = ~0u;  ///< a code that has to leave the quick way
-  std::uint32_t largest = 0;         ///< as all with a larger magnitude have
-  float scale = 1.0f;                ///< of a code read as FP32, or as an integer
+  bool one_not_a_number = false;  ///< the sign bit alone has to leave the quick way
+  std::uint32_t largest = 0;      ///< as all codes with a larger magnitude have
+  float scale = 1.0f;             ///< of a code read as FP32, or as an integer
 };
 
 inline DecodeConstants decode_constants(const ElementFormat& f) {
@@ -37,16 +37,12 @@ inline DecodeConstants decode_constants(const ElementFormat& f) {
   c.quick = true;
   c.shift = static_cast<std::uint8_t>(23 - f.mantissa_bits);
   c.largest = largest_code(f);
-  if (f.nan == NanCodes::negative_zero) c.not_a_number = sign_mask(f);
+  c.one_not_a_number = f.nan == NanCodes::negative_zero;
   c.scale = power_of_two(127 - f.bias);
   return c;
 }
 
-NG_HD bool is_quick_code(const DecodeConstants& c, std::uint32_t code) {
-  return (code & ~c.sign_mask) <= c.largest && code != c.not_a_number;
-}
-
-/// The number of a code for which is_quick_code holds.
+/// The number of a code that does not have to leave the quick way.
 NG_HD float quick_value(const DecodeConstants& c, std::uint32_t code) {
   const std::uint32_t sign = code & c.sign_mask;
   if (c.integer) return mul_rn(static_cast<float>(static_cast<int>(code) - 2 * static_cast<int>(sign)), c.scale);

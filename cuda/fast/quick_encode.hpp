@@ -19,8 +19,12 @@ enum class EncodeWay : std::uint8_t { nearest, stochastic, any };
 /// Which negative results keep their sign bit, or that they have none but are two's complements.
 enum class NegativeCodes : std::uint8_t { all, of_nonzero_codes, twos_complement };
 
+/// Formats with instructions of their own: packed_codes.hpp.
+enum class PackedFormat : std::uint8_t { none, e2m1, e4m3, e5m2 };
+
 struct EncodeConstants {
   EncodeWay way = EncodeWay::any;
+  PackedFormat packed = PackedFormat::none;
   NegativeCodes negative = NegativeCodes::all;
   std::uint8_t random_bits = 0;
   std::uint8_t code_shift = 0;  ///< from FP32's mantissa to the format's
