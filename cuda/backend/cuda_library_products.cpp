@@ -84,7 +84,7 @@ bool describe_in_place(const Form& form, const ProductNeeds& needs, const Carrie
 void copy_operand(const Form& form, const Product& product, const ProductNeeds& needs, const CarriedOperandSpec& spec,
                   unsigned long long* losses, LibrarySource& source) {
   source.copy = carry_operand(form, product, needs.steps == HopperSteps::fp8 ? CarrierType::fp8 : CarrierType::bf16,
-                              spec.rides, needs.padding, losses);
+                              spec.rides, needs.padding, losses, KernelChoice::fastest);
   source.copied = true;
   source.data = source.copy.numbers.as<std::byte>();
   source.stride = source.copy.stride;

@@ -28,10 +28,10 @@ struct ChainOperand {
   }
 };
 
-ChainOperand chain_operand(const Form& form, const Product& product) {
+ChainOperand chain_operand(const Form& form, const Product& product, KernelChoice choice) {
   ChainOperand operand;
   if (form.kind == OperandKind::quantized) {
-    const CarriedOperand carried = carry_operand(form, product, CarrierType::f32, true, {}, nullptr);
+    const CarriedOperand carried = carry_operand(form, product, CarrierType::f32, true, {}, nullptr, choice);
     operand.copy = carried.numbers;
     operand.reals = {operand.copy.data.get(), Dtype::f32, carried.stride, 1};
     if (form.quantized->has_tensor_scale()) operand.tensor_scales = form.quantized->tensor_scales.as<float>();
@@ -79,8 +79,8 @@ void CudaBackend::multiply(const Product& product) {
     if (how.steps != HopperSteps::fp32_chain) return tensor_core_product(product, how);
   }
   const std::vector<ProductPart> parts = product_parts(product);
-  const ChainOperand a = chain_operand(*product.a, product);
-  const ChainOperand b = chain_operand(*product.b, product);
+  const ChainOperand a = chain_operand(*product.a, product, choice_);
+  const ChainOperand b = chain_operand(*product.b, product, choice_);
   std::vector<ChainProduct> chains;
   for (std::size_t g = 0; g < parts.size(); ++g) {
     const ProductPart& part = parts[g];

@@ -40,8 +40,8 @@ void CudaBackend::tensor_core_product(const Product& product, const HopperProduc
   if (library_ != nullptr && library_product(product, how, parts)) return;
   unsigned long long* const losses = library_ == nullptr ? loss_counter() : nullptr;  // else they are counted already
   const CarrierType type = how.steps == HopperSteps::bf16 ? CarrierType::f32_of_bf16 : CarrierType::f32;
-  const CarriedOperand a = carry_operand(*product.a, product, type, how.a.rides, {}, losses);
-  const CarriedOperand b = carry_operand(*product.b, product, type, how.b.rides, {}, losses);
+  const CarriedOperand a = carry_operand(*product.a, product, type, how.a.rides, {}, losses, choice_);
+  const CarriedOperand b = carry_operand(*product.b, product, type, how.b.rides, {}, losses, choice_);
   const CarriedScales scales_a = model_scales(*product.a, product, how.a.outside, how.scales);
   const CarriedScales scales_b = model_scales(*product.b, product, how.b.outside, how.scales);
   for (std::size_t i = 0; i < parts.size(); ++i) {

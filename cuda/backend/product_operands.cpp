@@ -5,6 +5,7 @@
 
 #include <limits>
 
+#include "fast/carry.hpp"
 #include "narrowgauge/base/check.hpp"
 #include "runtime/device.hpp"
 
@@ -105,7 +106,7 @@ OperandGroups operand_groups(const Form& form, const Product& product, const Pad
 }
 
 CarriedOperand carry_operand(const Form& form, const Product& product, CarrierType type, bool with_scales,
-                             const Padding& padding, unsigned long long* losses) {
+                             const Padding& padding, unsigned long long* losses, KernelChoice choice) {
   const OperandShape shape = shape_of(form);
   CarriedOperand carried;
   carried.grouped_rows = has_grouped_rows(form);
@@ -138,7 +139,10 @@ CarriedOperand carry_operand(const Form& form, const Product& product, CarrierTy
   job.to = carried.numbers.data.get();
   job.to_rows = carried.rows;
   job.to_stride = carried.stride;
-  plain::carry(job, nullptr);
+  if (choice == KernelChoice::fastest && fast::serves_carry(job))
+    fast::carry(job, nullptr);
+  else
+    plain::carry(job, nullptr);
   return carried;
 }
 

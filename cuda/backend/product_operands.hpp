@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <vector>
 
+#include "backend/quantize_plan.hpp"
 #include "narrowgauge/backend/operations.hpp"
 #include "narrowgauge/numerics/hopper_product.hpp"
 #include "plain/carriers.hpp"
@@ -60,7 +61,7 @@ struct CarriedOperand {
 
 /// `losses`: device counter, or nullptr.
 [[nodiscard]] CarriedOperand carry_operand(const Form& form, const Product& product, CarrierType type, bool with_scales,
-                                           const Padding& padding, unsigned long long* losses);
+                                           const Padding& padding, unsigned long long* losses, KernelChoice choice);
 
 /// Outside scales of an operand, group after group.
 struct CarriedScales {

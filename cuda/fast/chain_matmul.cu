@@ -28,35 +28,79 @@ struct Products {
   ChainProduct list[kMostProducts] = {};
 };
 
-/// Which element of a piece a thread moves: neighbours in a warp lie side by side in memory.
+/// What of a piece a thread moves: eight neighbours in memory. Along k: eight k of one row; along the rows: eight rows
+/// of one k.
 template <bool kAlongK>
-__device__ __forceinline__ int piece_k(int i) {
-  return kAlongK ? static_cast<int>(threadIdx.x) % kPieceK : static_cast<int>(threadIdx.x) / kTile + 2 * i;
+__device__ __forceinline__ int piece_k() {
+  return kAlongK ? static_cast<int>(threadIdx.x) % 2 * kPerThread : static_cast<int>(threadIdx.x) / 16;
 }
 template <bool kAlongK>
-__device__ __forceinline__ int piece_row(int i) {
-  return kAlongK ? static_cast<int>(threadIdx.x) / kPieceK + 16 * i : static_cast<int>(threadIdx.x) % kTile;
+__device__ __forceinline__ int piece_row() {
+  return kAlongK ? static_cast<int>(threadIdx.x) / 2 : static_cast<int>(threadIdx.x) % 16 * kPerThread;
 }
 
+/// One operand as its threads see it.
+struct Lane {
+  const void* at;     ///< this thread's first element of the piece
+  std::int64_t step;  ///< bytes from piece to piece
+  int count;          ///< of neighbours that exist: k or rows, from the first piece's on
+  bool f32, wide;
+};
+
 template <bool kAlongK>
-__device__ __forceinline__ void load_piece(const StridedReals& x, std::int64_t row0, std::int64_t rows, std::int64_t k0,
-                                           std::int64_t k_end, float (&values)[kPerThread]) {
+__device__ __forceinline__ Lane lane_of(const StridedReals& x, std::int64_t row0, std::int64_t rows, int k) {
+  const std::int64_t row = row0 + piece_row<kAlongK>();
+  const std::int64_t stride = kAlongK ? x.row_stride : x.col_stride;
+  const std::int64_t offset = kAlongK ? row * stride + piece_k<kAlongK>() : piece_k<kAlongK>() * stride + row;
+  const bool f32 = x.dtype == Dtype::f32;
+  Lane lane;
+  lane.f32 = f32;
+  lane.at = static_cast<const char*>(x.data) + offset * (f32 ? 4 : 2);
+  lane.step = (kAlongK ? kPieceK : kPieceK * stride) * (f32 ? 4 : 2);
+  const std::int64_t there = rows - row;
+  lane.count =
+      kAlongK ? (there > 0 ? k - piece_k<kAlongK>() : 0) : static_cast<int>(there < kPerThread ? there : kPerThread);
+  lane.wide = reinterpret_cast<std::uintptr_t>(x.data) % 16 == 0 && stride % 8 == 0;
+  return lane;
+}
+
+/// The neighbours of the piece at k0, zeros where there are none; moves on to the next piece.
+template <bool kAlongK>
+__device__ __forceinline__ void load_piece(Lane& lane, int k0, int k, float (&values)[kPerThread]) {
+  const int count = kAlongK ? lane.count - k0 : k0 + piece_k<kAlongK>() < k ? lane.count : 0;
+  if (count >= kPerThread && lane.wide) {
+    if (lane.f32) {
 #pragma unroll
-  for (int i = 0; i < kPerThread; ++i) {
-    const std::int64_t row = row0 + piece_row<kAlongK>(i);
-    const std::int64_t k = k0 + piece_k<kAlongK>(i);
-    values[i] = 0.0f;
-    if (row >= rows || k >= k_end) continue;
-    const std::int64_t at = kAlongK ? row * x.row_stride + k : k * x.col_stride + row;
-    values[i] = x.dtype == Dtype::f32 ? static_cast<const float*>(x.data)[at]
-                                      : widen_bf16(static_cast<const std::uint16_t*>(x.data)[at]);
+      for (int i = 0; i < kPerThread; i += 4)
+        *reinterpret_cast<float4*>(values + i) = static_cast<const float4*>(lane.at)[i / 4];
+    } else {
+      const uint4 bits = *static_cast<const uint4*>(lane.at);
+      const std::uint32_t pairs[4] = {bits.x, bits.y, bits.z, bits.w};
+#pragma unroll
+      for (int i = 0; i < kPerThread; ++i)
+        values[i] = float_of(i % 2 == 0 ? pairs[i / 2] << 16 : pairs[i / 2] & 0xffff0000u);
+    }
+  } else {
+#pragma unroll
+    for (int i = 0; i < kPerThread; ++i)
+      values[i] = i >= count ? 0.0f
+                  : lane.f32 ? static_cast<const float*>(lane.at)[i]
+                             : widen_bf16(static_cast<const std::uint16_t*>(lane.at)[i]);
   }
+  lane.at = static_cast<const char*>(lane.at) + lane.step;
 }
 
 template <bool kAlongK>
 __device__ __forceinline__ void keep_piece(const float (&values)[kPerThread], float (*sm)[kRow]) {
+  if (kAlongK) {
 #pragma unroll
-  for (int i = 0; i < kPerThread; ++i) sm[piece_k<kAlongK>(i)][piece_row<kAlongK>(i)] = values[i];
+    for (int i = 0; i < kPerThread; ++i) sm[piece_k<true>() + i][piece_row<true>()] = values[i];
+  } else {
+#pragma unroll
+    for (int i = 0; i < kPerThread; i += 4)
+      *reinterpret_cast<float4*>(&sm[piece_k<false>()][piece_row<false>() + i]) =
+          *reinterpret_cast<const float4*>(values + i);
+  }
 }
 
 /// Row or column of the tile that belongs to number i of a thread's eight.
@@ -65,7 +109,7 @@ __device__ __forceinline__ int of_eight(int thread, int i) {
 }
 
 __device__ __forceinline__ void multiply_k(const float* sm_a, const float* sm_b, int ty, int tx, float (&sums)[8][8]) {
-  float a[8], b[8];
+  alignas(16) float a[8], b[8];
 #pragma unroll
   for (int half = 0; half < 2; ++half) {
     *reinterpret_cast<float4*>(a + 4 * half) = *reinterpret_cast<const float4*>(sm_a + ty * 4 + half * (kTile / 2));
@@ -111,21 +155,24 @@ __global__ void __launch_bounds__(kThreadsPerBlock, 2) chain_kernel(const __grid
     }
 
   // 3. The chains.
-  float next_a[kPerThread], next_b[kPerThread];
-  load_piece<kAAlongK>(p.a, m0, p.out.rows, 0, p.k, next_a);
-  load_piece<kBAlongK>(p.b, n0, p.out.cols, 0, p.k, next_b);
+  alignas(16) float next_a[kPerThread], next_b[kPerThread];
+  const int k_end = static_cast<int>(p.k);
+  Lane lane_a = lane_of<kAAlongK>(p.a, m0, p.out.rows, k_end);
+  Lane lane_b = lane_of<kBAlongK>(p.b, n0, p.out.cols, k_end);
+  load_piece<kAAlongK>(lane_a, 0, k_end, next_a);
+  load_piece<kBAlongK>(lane_b, 0, k_end, next_b);
   int buffer = 0;
-  for (std::int64_t k = 0; k < p.k; k += kPieceK) {
+  for (int k = 0; k < k_end; k += kPieceK) {
     keep_piece<kAAlongK>(next_a, sm_a[buffer]);
     keep_piece<kBAlongK>(next_b, sm_b[buffer]);
     __syncthreads();
-    if (k + kPieceK <= p.k) {
-      load_piece<kAAlongK>(p.a, m0, p.out.rows, k + kPieceK, p.k, next_a);
-      load_piece<kBAlongK>(p.b, n0, p.out.cols, k + kPieceK, p.k, next_b);
-#pragma unroll
+    if (k + kPieceK <= k_end) {
+      load_piece<kAAlongK>(lane_a, k + kPieceK, k_end, next_a);
+      load_piece<kBAlongK>(lane_b, k + kPieceK, k_end, next_b);
+#pragma unroll 2  // more would spill
       for (int i = 0; i < kPieceK; ++i) multiply_k(sm_a[buffer][i], sm_b[buffer][i], ty, tx, sums);
     } else {
-      const int rest = static_cast<int>(p.k - k);
+      const int rest = k_end - k;
       for (int i = 0; i < rest; ++i) multiply_k(sm_a[buffer][i], sm_b[buffer][i], ty, tx, sums);
     }
     buffer ^= 1;
@@ -159,8 +206,9 @@ bool lies_along_k(const StridedReals& x) {
 bool chain_matmul_serves(std::span<const ChainProduct> products) {
   return std::all_of(products.begin(), products.end(), [&](const ChainProduct& p) {
     const ChainProduct& first = products.front();
-    return (lies_along_k(p.a) || p.a.row_stride == 1) && (lies_along_k(p.b) || p.b.row_stride == 1) &&
-           lies_along_k(p.a) == lies_along_k(first.a) && lies_along_k(p.b) == lies_along_k(first.b);
+    return p.k < 0x7fff0000 && (lies_along_k(p.a) || p.a.row_stride == 1) &&
+           (lies_along_k(p.b) || p.b.row_stride == 1) && lies_along_k(p.a) == lies_along_k(first.a) &&
+           lies_along_k(p.b) == lies_along_k(first.b);
   });
 }
 
