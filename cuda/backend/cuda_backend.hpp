@@ -2,18 +2,18 @@
 //
 // The CUDA backend: every operation of the interface as kernels, with the bytes of the CPU backend. Contracts are in
 // narrowgauge/backend/backend.hpp; here is only who holds what. Bodies: cuda_backend.cpp (memory, cast, add),
-// cuda_forms.cpp (quantization), cuda_outliers.cpp, cuda_estimator.cpp, cuda_measure*.cpp, cuda_products.cpp, cuda_tensor_core.cpp, cuda_library_products.cpp,
-// cuda_layers.cpp, cuda_heads.cpp, cuda_attention.cpp, cuda_router.cpp, cuda_routing.cpp, cuda_optimizer.cpp. They are
-// plain C++ that reaches the device through `runtime` and the launchers of `plain` and `fast` alone, so that
-// tests/parity/on_host can build them against host memory.
+// cuda_forms.cpp (quantization), cuda_outliers.cpp, cuda_estimator.cpp, cuda_measure*.cpp, cuda_products.cpp,
+// cuda_tensor_core.cpp, cuda_library_products.cpp, cuda_layers.cpp, cuda_heads.cpp, cuda_attention.cpp,
+// cuda_router.cpp, cuda_routing.cpp, cuda_optimizer.cpp. They are plain C++ that reaches the device through `runtime`
+// and the launchers of `plain` and `fast` alone, so that tests/parity/on_host can build them against host memory.
 #pragma once
 
 #include <memory>
 #include <string>
 #include <vector>
 
-#include "backend/fault_words.hpp"
 #include "backend/cublaslt_matmul.hpp"
+#include "backend/fault_words.hpp"
 #include "backend/product_operands.hpp"
 #include "backend/quantize_plan.hpp"
 #include "narrowgauge/backend/backend.hpp"
@@ -99,6 +99,8 @@ class CudaBackend final : public Backend {
   void cast(const TensorView& from, const TensorView& to) override;
   void fill_normal(const TensorView& view, const RandomStream& stream, double deviation) override;
 
+  std::string product_kernels() const override;
+  std::string library_kernels() const override;
   /// The tensor-core kernels that cuBLASLt took so far; none with plain kernels or `ieee`.
   [[nodiscard]] std::vector<LibraryAlgorithm> library_algorithms() const;
 

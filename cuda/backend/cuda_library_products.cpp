@@ -97,6 +97,36 @@ std::vector<LibraryAlgorithm> CudaBackend::library_algorithms() const {
   return library_ == nullptr ? std::vector<LibraryAlgorithm>{} : library_->algorithms();
 }
 
+std::string CudaBackend::product_kernels() const {
+  if (options_.arithmetic == Arithmetic::ieee) return "cuda chains in tiles";
+  return fast() ? "cuBLASLt, pinned, without split K" : "cuda model";
+}
+
+std::string CudaBackend::library_kernels() const {
+  // Ragged groups ask for many heights: one line for all that were answered alike.
+  struct Heights {
+    std::int64_t least, most, count;
+  };
+  std::vector<std::pair<std::string, Heights>> lines;
+  for (LibraryAlgorithm algorithm : library_algorithms()) {
+    const std::int64_t m = algorithm.m;
+    algorithm.m = 0;
+    const std::string text = algorithm.text();
+    const auto known = std::find_if(lines.begin(), lines.end(), [&](const auto& line) { return line.first == text; });
+    if (known == lines.end()) {
+      lines.emplace_back(text, Heights{m, m, 1});
+    } else {
+      Heights& heights = known->second;
+      heights = {std::min(heights.least, m), std::max(heights.most, m), heights.count + 1};
+    }
+  }
+  std::string result;
+  for (const auto& [text, heights] : lines)
+    result += "cuBLASLt " + library_->version() + " " + text + "; " + std::to_string(heights.count) +
+              " values of M from " + std::to_string(heights.least) + " to " + std::to_string(heights.most) + "\n";
+  return result;
+}
+
 bool CudaBackend::library_product(const Product& product, const HopperProduct& how,
                                   const std::vector<ProductPart>& parts) {
   const bool fp8 = how.steps == HopperSteps::fp8;

@@ -30,6 +30,8 @@ class CheckedBackend final : public Backend {
   void upload(const TensorView& to, const void* from) override { first_->upload(to, from); }
   void download(void* to, const TensorView& from) const override { first_->download(to, from); }
   std::int64_t carrier_losses() const override { return first_->carrier_losses(); }
+  std::string product_kernels() const override { return first_->product_kernels(); }
+  std::string library_kernels() const override { return first_->library_kernels(); }
 
   TensorForms produce(const StepContext& context, const Tensor& x, const RowGroups& groups,
                       std::span<const FormRequest> requests) override {

@@ -46,6 +46,9 @@ class CpuBackend final : public Backend {
   void matmul(const StepContext& context, const Product& product) override;
   void grouped_matmul(const StepContext& context, const Product& product) override;
   std::int64_t carrier_losses() const override { return carrier_losses_; }
+  std::string product_kernels() const override {
+    return options_.arithmetic == Arithmetic::ieee ? "cpu tiled 6x16" : "cpu model";
+  }
   void multiply_by_estimator(const EstimatorSpec& estimator, const QuantizerSpec& spec, const RowGroups& groups,
                              const TensorView& weight, const TensorView& gradient) override;
   void add_residual_product(const SparseResidual& a, const TensorView& b, const TensorView& out) override;

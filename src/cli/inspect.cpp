@@ -111,6 +111,11 @@ void summary(const RunReader& run) {
                                           checkpoints.back().step, run.checkpoint_folder())});
   }
   const auto memory = run.memory();
+  const std::string kernels = run.library_kernels();
+  if (!kernels.empty())
+    facts.add({"library",
+               fmt::format("{} kernels, in /gemm/library_kernels; the first: {}",
+                           std::count(kernels.begin(), kernels.end(), '\n'), kernels.substr(0, kernels.find('\n')))});
   if (!memory.empty()) facts.add({"memory", fmt::format("{} bytes at most", memory.back().peak)});
   write_stdout(facts.text());
 

@@ -189,6 +189,7 @@ void create(hdf5::Group root, const RunSetup& setup) {
   create_moe(root.create_group("moe"), setup);
   create_record(root.create_group("record"), setup.record);
   create_gemm(root.create_group("gemm"), setup.gemms);
+  root.group("gemm").create_text("library_kernels", "", kLibraryKernelsCapacity);
   if (!setup.gemm_note.empty()) root.group("gemm").set_attribute("note", setup.gemm_note);
   create_casts(root.create_group("casts"), setup.casts);
   create_memory(root.create_group("memory"), setup.memory_kinds);

@@ -15,6 +15,7 @@ namespace ng::run_layout {
 inline constexpr const char* kFormatName = "narrowgauge run";
 inline constexpr std::int64_t kChunkRows = 16;
 inline constexpr std::size_t kStatusCapacity = 16;
+inline constexpr std::size_t kLibraryKernelsCapacity = 16384;  // bytes of text
 inline constexpr std::size_t kDigestBytes = 32;
 inline constexpr const char* kHistogramStep = "code_histogram_step";  ///< first column of an entry's code histograms
 

@@ -89,6 +89,12 @@ RunStatus RunReader::status() const {
   throw UserError(fmt::format("{}:/status is '{}'; valid: running, done, diverged, interrupted", path(), text));
 }
 
+std::string RunReader::library_kernels() const {
+  hdf5::Dataset dataset = implementation_->root.group("gemm").dataset("library_kernels");
+  dataset.refresh();
+  return dataset.read_text();
+}
+
 std::string RunReader::resolved() const {
   return implementation_->root.read_text("config/resolved");
 }

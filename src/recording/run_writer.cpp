@@ -32,7 +32,11 @@ using Clock = std::chrono::steady_clock;
 
 constexpr std::int64_t kSpareBytes = 256 << 10;  // for the library's own structures
 
-using Job = std::variant<TrainRow, EvalRow, MoeRow, RecordRow, MemoryRow, CheckpointRow, RunStatus>;
+struct LibraryKernels {
+  std::string text;
+};
+
+using Job = std::variant<TrainRow, EvalRow, MoeRow, RecordRow, MemoryRow, CheckpointRow, LibraryKernels, RunStatus>;
 
 template <class Row, std::size_t N>
 void append_numbers(run_layout::Stream& stream, const run_layout::Column<Row> (&columns)[N], const Row& row) {
@@ -62,7 +66,8 @@ class RunFileWriter::Implementation {
         options_(options),
         file_(std::move(file)),
         streams_(run_layout::open_streams(file_.root())),
-        status_(file_.root().dataset("status")) {
+        status_(file_.root().dataset("status")),
+        library_kernels_(file_.root().group("gemm").dataset("library_kernels")) {
     for (const run_layout::Stream& stream : streams_.list) {
       const std::int64_t rows = stream.rows();
       rows_.push_back(rows);
@@ -248,12 +253,14 @@ class RunFileWriter::Implementation {
     }
   }
   void write(RunStatus status) { status_.write_text(name_of(status)); }
+  void write(const LibraryKernels& kernels) { library_kernels_.write_text(kernels.text); }
 
   std::string path_;
   RunFileOptions options_;
   hdf5::File file_;
   run_layout::Streams streams_;
   hdf5::Dataset status_;
+  hdf5::Dataset library_kernels_;
   std::vector<std::int64_t> last_step_;                   // of the caller's thread
   std::vector<std::vector<std::size_t>> values_per_row_;  // by column
 
@@ -415,6 +422,15 @@ void RunFileWriter::append(const CheckpointRow& row) {
 
 void RunFileWriter::flush() {
   implementation_->flush();
+}
+
+void RunFileWriter::set_library_kernels(const std::string& text) {
+  constexpr std::size_t kRoomToCount = 64;
+  if (text.size() <= run_layout::kLibraryKernelsCapacity) return implementation_->push(LibraryKernels{text});
+  const std::size_t end = text.rfind('\n', run_layout::kLibraryKernelsCapacity - kRoomToCount) + 1;
+  implementation_->push(LibraryKernels{
+      text.substr(0, end) +
+      fmt::format("and {} more\n", std::count(text.begin() + static_cast<std::ptrdiff_t>(end), text.end(), '\n'))});
 }
 
 void RunFileWriter::set_status(RunStatus status) {

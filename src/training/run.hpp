@@ -58,6 +58,7 @@ class Run {
   EvalRow evaluation(std::int64_t step);
   MemoryRow memory(std::int64_t step);
   std::int64_t carrier_losses() const { return backend_->carrier_losses(); }
+  std::string library_kernels() const { return backend_->library_kernels(); }
 
   /// Saves the state after `steps_done` updates, unless that is the newest checkpoint already.
   void save(CheckpointStore& store, RunFileWriter& writer, std::int64_t steps_done);

@@ -174,8 +174,7 @@ RunSetup run_setup(const RunPlanned& plan, const Stages& stages, const std::vect
     setup.moe_layers.push_back(layer);
   setup.experts = plan.model.experts;
   setup.record = record_layouts(recording);
-  setup.gemms = gemm_rows(*stages.front(), plan.arithmetic,
-                          backend.name() + (plan.arithmetic == Arithmetic::ieee ? " tiled 6x16" : " model"));
+  setup.gemms = gemm_rows(*stages.front(), plan.arithmetic, backend.product_kernels());
   if (stages.size() > 1)
     setup.gemm_note =
         fmt::format("products before step {}; later ones: key switch of /config/recipe", plan.first_steps[1]);

@@ -50,6 +50,7 @@ RunResult loop(Run& run, const RunPlanned& plan, const RunOptions& options, RunF
   for (std::int64_t step = first_step; step < t.steps; ++step) {
     if (options.interrupted && options.interrupted()) {
       run.save(store, writer, step);
+      writer.set_library_kernels(run.library_kernels());
       writer.set_status(RunStatus::interrupted);
       writer.close();
       throw InterruptedError(fmt::format("interrupted after {} of {} steps; go on with: narrowgauge train --resume {}",
@@ -74,6 +75,7 @@ RunResult loop(Run& run, const RunPlanned& plan, const RunOptions& options, RunF
     if (!losses.moe.load.empty()) writer.append(losses.moe);
     for (RecordRow& record : run.records()) writer.append(std::move(record));
     if (!usable) {
+      writer.set_library_kernels(run.library_kernels());
       writer.set_status(RunStatus::diverged);
       writer.close();
       throw DivergedError(fmt::format(
@@ -97,6 +99,7 @@ RunResult loop(Run& run, const RunPlanned& plan, const RunOptions& options, RunF
   result.steps = t.steps;
   result.seconds = seconds_since(start);
   result.carrier_losses = run.carrier_losses();
+  writer.set_library_kernels(run.library_kernels());
   writer.set_status(RunStatus::done);
   writer.close();
   return result;

@@ -114,6 +114,7 @@ TEST(RunFile, HasTheWrittenLayout) {
                            "gemm/site",
                            "gemm/carrier",
                            "gemm/algorithm",
+                           "gemm/library_kernels",
                            "casts/cast",
                            "memory/step",
                            "memory/peak",
@@ -122,6 +123,31 @@ TEST(RunFile, HasTheWrittenLayout) {
     EXPECT_EQ(file.root().kind(name), hdf5::Kind::dataset) << name;
   }
   EXPECT_EQ(file.root().attribute_integer("format_version"), kRunFileVersion);
+}
+
+TEST(RunFile, KernelsOfALibraryAreToldAsFarAsTheyFit) {
+  const TemporaryFolder folder;
+  RunSetup setup;
+  setup.resolved = setup.recipe = "{}";
+  std::string many;
+  for (int i = 0; i < 1000; ++i) many += "kernel number " + std::to_string(i) + " of a library\n";
+  for (const std::string& text : {std::string("one kernel\n"), many}) {
+    const auto path = folder / ("run" + std::to_string(text.size()) + ".h5");
+    RunFileWriter writer = RunFileWriter::create(path, setup);
+    EXPECT_EQ(RunReader(path).library_kernels(), "");
+    writer.set_library_kernels(text);
+    writer.close();
+    const std::string kept = RunReader(path).library_kernels();
+    if (text.size() < 100) {
+      EXPECT_EQ(kept, text);
+      continue;
+    }
+    const auto lines = std::count(kept.begin(), kept.end(), '\n') - 1;
+    EXPECT_GT(lines, 400);
+    const std::string last = "and " + std::to_string(1000 - lines) + " more\n";
+    EXPECT_EQ(kept.substr(kept.size() - last.size()), last);
+    EXPECT_EQ(text.substr(0, kept.size() - last.size()), kept.substr(0, kept.size() - last.size()));
+  }
 }
 
 TEST(RunFile, AModelWithoutExpertsAndAPlanWithoutEntries) {

@@ -65,6 +65,10 @@ class Backend {
   // ---- products
   virtual void matmul(const StepContext& context, const Product& product) = 0;
   virtual void grouped_matmul(const StepContext& context, const Product& product) = 0;
+  /// How products are computed, in words: "cpu tiled 6x16", "cuBLASLt 13.1.0".
+  virtual std::string product_kernels() const = 0;
+  /// Kernels of a library that products took so far in this process, a line each; empty where all are our own.
+  virtual std::string library_kernels() const { return {}; }
   /// Elements so far whose value the BF16 carrier of an emulated operand could not hold (exponent out of range): they
   /// entered products rounded. 0 under `ieee`.
   virtual std::int64_t carrier_losses() const { return 0; }

@@ -53,6 +53,9 @@ class RunFileWriter {
   /// Returns when everything appended so far can be read by another process and survives kill -9.
   void flush();
   /// Flushed like `flush`.
+  /// Kernels of a library that products took, a line each (Backend::library_kernels). Lines that do not fit are counted
+  /// in the last one.
+  void set_library_kernels(const std::string& text);
   void set_status(RunStatus status);
   /// Flushes and closes; the file opens plainly afterwards. No other call may follow.
   void close();
@@ -100,6 +103,8 @@ class RunReader {
   [[nodiscard]] const RunIdentity& identity() const;
   /// As written. A killed run still says running: see `is_being_written`.
   [[nodiscard]] RunStatus status() const;
+  /// Empty where all kernels were our own.
+  [[nodiscard]] std::string library_kernels() const;
 
   [[nodiscard]] std::string resolved() const;
   [[nodiscard]] std::string recipe() const;
