@@ -5,6 +5,7 @@
 
 #include <cuda_fp8.h>
 
+#include "fast/packed_e2m1.cuh"
 #include "narrowgauge/numerics/hadamard.hpp"
 #include "narrowgauge/quantize/encode_span.hpp"
 #include "narrowgauge/quantize/estimator_table.hpp"
@@ -74,6 +75,35 @@ __global__ void branchless_kernel(SpecialCodes special, SpecialCodes exact, Devi
               encode_branchless<OneLane, kFormat, Rounding::nearest_even, Inputs::plain_exact_positive>(
                   special, 0, bits, 0u) == wanted_exact;
     if (!equal) note(differences, i);
+  }
+}
+
+/// Eight neighbouring inputs at once, so that a code at another's place shows. Magnitudes of 8 and more are not the packed
+/// functions' business.
+__global__ void packed_e2m1_kernel(bool stochastic, DeviceDifferences* differences) {
+  constexpr ElementFormat f = kFormatOf<FormatId::e2m1>;
+  CastChoices choices;
+  choices.rounding = stochastic ? Rounding::stochastic : Rounding::nearest_even;
+  choices.random_bits = stochastic ? 8 : 0;
+  const std::uint64_t first = static_cast<std::uint64_t>(thread_number()) * kRun;
+  for (std::uint64_t i = first; i < first + kRun; i += 8) {
+    float value[8];
+    float scaled[8];
+    for (int k = 0; k < 8; ++k) {
+      const std::uint32_t bits = static_cast<std::uint32_t>(i) + static_cast<std::uint32_t>(k);
+      value[k] = (bits & kMagnitudeMask) < 0x41000000u ? float_of(bits) : 0.0f;
+      scaled[k] = stochastic ? mul_rn(value[k], cuda::fast::kStochasticScale) : value[k];
+    }
+    for (std::uint32_t draw = 0; draw < (stochastic ? 256u : 1u); ++draw) {
+      const auto byte_of = [&](int k) { return draw + 37u * static_cast<std::uint32_t>(k) & 255u; };
+      std::uint32_t bytes[4];
+      for (int pair = 0; pair < 4; ++pair)
+        bytes[pair] = byte_of(cuda::fast::pair_first(pair)) | byte_of(cuda::fast::pair_first(pair) + 2) << 16;
+      const std::uint32_t codes = stochastic ? cuda::fast::e2m1_stochastic(scaled, bytes) : cuda::fast::e2m1_nearest(scaled);
+      for (int k = 0; k < 8; ++k)
+        if ((codes >> 4 * k & 15u) != encode(f, choices, value[k], stochastic ? byte_of(k) : 0u))
+          note(differences, i + static_cast<std::uint64_t>(k));
+    }
   }
 }
 
@@ -164,6 +194,12 @@ Differences branchless_against_encode(FormatId format) {
                                                  : branchless_kernel<FormatId::e5m2>;
   launch("branchless", kernel, kAllThreads, nullptr, special_codes(f, CastChoices{}), special_codes(f, exact),
          differences.as<DeviceDifferences>());
+  return read_differences(differences);
+}
+
+Differences packed_e2m1_against_encode(bool stochastic) {
+  const Buffer differences = no_differences();
+  launch("packed_e2m1", packed_e2m1_kernel, kAllThreads, nullptr, stochastic, differences.as<DeviceDifferences>());
   return read_differences(differences);
 }
 

@@ -41,6 +41,10 @@ Differences encode_against_hardware(ng::FormatId format, ng::Overflow overflow);
 /// promise holds. `format`: e2m1, e4m3 or e5m2.
 Differences branchless_against_encode(ng::FormatId format);
 
+/// The fast kernels' packed E2M1 functions against encode() in device code: all FP32 magnitudes below 8, both signs;
+/// nearest even, or stochastic with each of the 256 random bytes.
+Differences packed_e2m1_against_encode(bool stochastic);
+
 /// The table of quantize/estimator_table.hpp against estimator_factor() in device code, all 2^32 FP32: factors that
 /// differ where the table gives one (NaN equal to NaN), and how often it gives none.
 struct TableDifferences {

@@ -90,6 +90,13 @@ TEST_F(Sweep, EveryFp32Branchless) {
   }
 }
 
+TEST_F(Sweep, EveryFp32PackedE2m1) {
+  for (const bool stochastic : {false, true}) {
+    const Differences d = packed_e2m1_against_encode(stochastic);
+    EXPECT_EQ(d.count, 0u) << (stochastic ? "stochastic" : "nearest") << ": first 0x" << std::hex << d.first;
+  }
+}
+
 TEST_F(Sweep, ScaleRules) {
   std::vector<std::uint32_t> amax = {0,          1,          2,          0x007fffff, 0x00800000,
                                      0x7f7fffff, 0x7f800000, 0x7f800001, 0x7fc00000, 0x7fffffff};
