@@ -9,6 +9,7 @@
 #include <chrono>
 #include <cstdlib>
 #include <filesystem>
+#include <optional>
 
 #include "bench_cpu.hpp"
 #include "commands.hpp"
@@ -64,9 +65,11 @@ class TemporaryFolder {
 int bench_kernel(const Arguments& arguments) {
   KernelBenchOptions options;
   options.only = arguments.all("only");
-  options.repeats = static_cast<int>(arguments.integer("repeats", 1, 100000));
+  if (arguments.has("repeats")) options.repeats = static_cast<int>(arguments.integer("repeats", 1, 100000));
   const auto out = arguments.optional("out");
   if (out && std::filesystem::exists(*out)) arguments.fail(fmt::format("--out {} exists", *out));
+  std::optional<AtomicFile> file;  // opened before the measuring, which takes minutes
+  if (out) file.emplace(*out);
   const auto show = [](const KernelSpeed& speed) { write_stdout(line_of(speed)); };
   const bool cuda = arguments.get("backend") == "cuda";
   const KernelBenchReport report =
@@ -79,7 +82,7 @@ int bench_kernel(const Arguments& arguments) {
   }
   write_stdout(fmt::format("{}{}\n", report.device,
                            cuda ? fmt::format(", driver for CUDA {}, CUDA {}", report.driver, report.runtime) : ""));
-  if (!out) return kExitDone;
+  if (!file) return kExitDone;
   Json list = Json::array();
   for (const auto* speeds : {&report.ceilings, &report.kernels})
     for (const KernelSpeed& speed : *speeds) list.push_back(json_of(speed));
@@ -87,7 +90,8 @@ int bench_kernel(const Arguments& arguments) {
                                     {"cuda_of_driver", report.driver},
                                     {"cuda_of_program", report.runtime},
                                     {"speeds", list}});
-  write_file(*out, result.pretty() + "\n");
+  file->write(result.pretty() + "\n");
+  file->commit();
   return kExitDone;
 }
 
@@ -104,7 +108,7 @@ int bench_train(const Arguments& arguments) {
   for (const std::string& setting : arguments.all("set"))
     request.settings.push_back(split_setting(setting, "--set " + setting));
   constexpr std::int64_t kWarmUp = 2;
-  const std::int64_t steps = arguments.integer("steps", 1) + kWarmUp;
+  const std::int64_t steps = (arguments.has("steps") ? arguments.integer("steps", 1) : 10) + kWarmUp;
   for (const auto& [key, value] : {std::pair{"train.steps", std::to_string(steps)},
                                    {"train.eval_every", "0"},
                                    {"train.eval_windows", "1"},
@@ -142,7 +146,8 @@ int bench_train(const Arguments& arguments) {
 int run(const Arguments& arguments) {
   const bool kernel = *arguments.operand("what") == "kernel";
   const std::vector<std::string> foreign =
-      kernel ? std::vector<std::string>{"model", "recipe", "data"} : std::vector<std::string>{"out"};
+      kernel ? std::vector<std::string>{"model", "recipe", "data", "steps", "set", "arithmetic"}
+             : std::vector<std::string>{"only", "repeats", "out"};
   for (const std::string& option : foreign)
     if (arguments.has(option))
       arguments.fail(fmt::format("--{} does not go with {}", option, *arguments.operand("what")));
@@ -158,12 +163,12 @@ Command bench_command() {
           {
               {"backend", "NAME", Occurs::optional, "cuda", "device", {"cpu", "cuda"}},
               {"only", "TEXT", Occurs::repeated, "", "kernel: those with TEXT in their name"},
-              {"repeats", "N", Occurs::optional, "20", "kernel: runs of each; the median counts"},
+              {"repeats", "N", Occurs::optional, "", "kernel: runs of each, 20 unless given; the median counts"},
               {"out", "SPEEDS.json", Occurs::optional, "", "kernel: the figures as JSON; must not exist"},
               {"model", "M.toml", Occurs::optional, "", "train: a name of studies/models or a file"},
               {"recipe", "R.toml", Occurs::optional, "", "train: a name of studies/recipes or a file"},
               {"data", "D", Occurs::optional, "", "train: as in `train`"},
-              {"steps", "N", Occurs::optional, "10", "train: measured steps, after two more"},
+              {"steps", "N", Occurs::optional, "", "train: measured steps, 10 unless given, after two more"},
               {"set", "PATH=VALUE", Occurs::repeated, "", "train: as in `train`"},
               {"arithmetic", "NAME", Occurs::optional, "", "train: as in `train`", {"ieee", "hopper"}},
               {"threads", "N", Occurs::optional, "1", "CPU threads"},

@@ -54,10 +54,17 @@ TEST(Bench, RefusesWhatItCannotMeasure) {
       {{"bench", "kernel", "--model", "tiny"}, "--model does not go with kernel"},
       {{"bench", "train", "--backend", "cpu", "--model", "tiny"}, "--recipe is needed"},
       {{"bench", "kernel", "--repeats", "0"}, "--repeats"},
+      {{"bench", "kernel", "--set", "train.batch=1"}, "--set does not go with kernel"},
+      {{"bench", "train", "--repeats", "3"}, "--repeats does not go with train"},
+      {{"bench", "train", "--only", "mxfp4"}, "--only does not go with train"},
+      {{"bench", "kernel", "--backend", "cpu", "--out", "/no/such/folder/x.json"}, "cannot "},
   };
   for (const auto& c : cases) {
     const Outcome outcome = narrowgauge(c.words);
     EXPECT_EQ(outcome.code, 2) << outcome.err;
+    if (c.words.back() != "1") {
+      EXPECT_EQ(outcome.out, "") << "measured before it refused";
+    }
     EXPECT_NE(outcome.err.find(c.wanted), std::string::npos) << outcome.err;
   }
 }
